@@ -1,0 +1,56 @@
+# `make local` and `make test` set up what they need by themselves; see README.md.
+PYTHON ?= python3.12
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv
+
+.DEFAULT_GOAL := help
+.PHONY: help local test test-all check format bench package lock clean
+
+help:  ## What can be done here
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+# The stamps make a second call instant: they are newer than the requirements until those change.
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "make: needs Python 3.12 as '$(PYTHON)'; name another with: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)"
+
+$(VENV)/.ready: requirements.txt | $(BIN)/python
+	$(UV) pip install --quiet --python $(BIN)/python -r requirements.txt
+	@touch $@
+
+$(VENV)/.ready-dev: requirements-dev.txt $(VENV)/.ready
+	$(UV) pip install --quiet --python $(BIN)/python -r requirements-dev.txt
+	@touch $@
+
+local: $(VENV)/.ready  ## Run the whole pipeline on this machine, on real data, with no AWS account
+	@$(BIN)/python -m local run
+
+test: $(VENV)/.ready  ## Prove it: every test but the exhaustive ones
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.ready  ## Every test, the exhaustive ones too
+	$(BIN)/python -m pytest -m ""
+
+check: $(VENV)/.ready-dev  ## Format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.ready-dev  ## Format and sort what can be mended by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+package: $(VENV)/.ready  ## Build the Lambda archives
+	@$(BIN)/python -m components.packaging
+
+lock: $(BIN)/python  ## Pin every requirement anew
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.12 --generate-hashes handlers/requirements.in -o handlers/requirements.txt --no-annotate --custom-compile-command "make lock"
+	$(UV) pip compile --quiet --universal --python-version 3.12 --generate-hashes handlers/requirements-extract.in -c handlers/requirements.txt -o handlers/requirements-extract.txt --no-annotate --custom-compile-command "make lock"
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.12 requirements.in -c handlers/requirements.txt -o requirements.txt --no-annotate --custom-compile-command "make lock"
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.12 requirements-dev.in -o requirements-dev.txt --no-annotate --custom-compile-command "make lock"
+
+clean:  ## Remove what was built and loaded here
+	rm -rf $(VENV) .build .local .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
