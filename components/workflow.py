@@ -1,0 +1,249 @@
+"""The state machine as plain data: a pure function from ARNs to Amazon States Language.
+
+    NotifyStarted -> Extract -> SourceChanged? -> NotifyUnchanged -> Succeed
+                                     |
+                                     v
+                              NotifyExtracted -> LoadParts -> Publish -> NotifyLoaded -> Succeed
+
+What still fails after its retries goes to NotifyExtractFailed or NotifyLoadFailed and from there to a Fail state: a
+failed run ends FAILED, with the handler's own words as its cause. Payloads carry pointers into S3, so no state grows
+with the dataset.
+
+JSONPath, not JSONata, on purpose: it is what local interpreters of the language can run too.
+Language reference: https://docs.aws.amazon.com/step-functions/latest/dg/concepts-amazon-states-language.html
+"""
+
+from typing import Any, Final
+
+type State = dict[str, Any]
+
+# The longest a Lambda function may run. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+LAMBDA_TIMEOUT_LIMIT_SECONDS: Final = 900
+# Beyond this a run is not slow but stuck; a normal one takes minutes.
+EXECUTION_TIMEOUT_SECONDS: Final = 3 * 60 * 60
+
+# What can pass. https://docs.aws.amazon.com/step-functions/latest/dg/sfn-best-practices.html#bp-lambda-serviceexception
+# A function that timed out, ran out of its sandbox or was killed is here too: every handler may be run again safely.
+TRANSIENT_ERRORS: Final = (
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.ClientExecutionTimeoutException",
+    "Lambda.TooManyRequestsException",
+    "Lambda.Unknown",
+    "Runtime.ExitError",
+    "Sandbox.Timedout",
+    "States.Timeout",
+    "TransientError",
+)
+
+# The handlers' own errors (handlers/evdata/errors.py; a test holds the two together). Their cause is always the JSON
+# that the Lambda runtime makes of an exception, so its message can be taken out; any other cause is passed on as it is.
+HANDLER_ERRORS: Final = (
+    "TransientError",
+    "InputError",
+    "SourceError",
+    "DriftError",
+    "RawDataError",
+    "RefusedError",
+    "DatabaseError",
+)
+
+
+def definition(
+    *,
+    stack: str,
+    extract_function_arn: str,
+    stage_function_arn: str,
+    publish_function_arn: str,
+    topic_arn: str,
+    load_concurrency: int,
+) -> dict[str, Any]:
+    """Return the state machine's definition, ready for `json.dumps`.
+
+    `stack` names the stack in every notification; `load_concurrency` is how many parts are staged at once, and so how
+    many database connections staging may hold.
+    """
+    partition, _, region = topic_arn.split(":")[1:4]
+    execution_url = f"https://{region}.console.aws.amazon.com/states/home?region={region}#/v2/executions/details/"
+
+    def notify(subject: str, message: str, *, then: str) -> State:
+        return {
+            "Type": "Task",
+            "Resource": f"arn:{partition}:states:::sns:publish",
+            "Parameters": {"TopicArn": topic_arn, "Subject.$": subject, "Message.$": message},
+            "TimeoutSeconds": 30,
+            "Retry": [_retry("States.ALL", attempts=3, first_seconds=1)],
+            # A message that could not be sent must not cost the data, nor hide how the run ended.
+            "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": None, "Next": then}],
+            "ResultPath": None,
+            "Next": then,
+        }
+
+    def subject(text: str, *paths: str) -> str:
+        return _format(f"ev-population {stack}: {text}", *paths)
+
+    def message(text: str, *paths: str) -> str:
+        return _format(f"{text}\n\nExecution: {execution_url}{{}}", *paths, "$$.Execution.Id")
+
+    def invoke(function_arn: str, payload: str, **rest: Any) -> State:
+        return {
+            "Type": "Task",
+            "Resource": f"arn:{partition}:states:::lambda:invoke",
+            "Parameters": {"FunctionName": function_arn, "Payload.$": payload},
+            "TimeoutSeconds": LAMBDA_TIMEOUT_LIMIT_SECONDS + 30,  # the function's own limit is met first
+            "Retry": [_retry(*TRANSIENT_ERRORS, attempts=4, first_seconds=5)],
+            **rest,
+        }
+
+    def failure(phase: str) -> dict[str, State]:
+        """Return the states of a phase that failed: from whichever error to one in words, told and then ended with."""
+        notify_failed = f"Notify{phase}Failed"
+        return {
+            f"Read{phase}Failure": _explain(
+                cause={"cause.$": "States.StringToJson($.failure.Cause)"}, then=notify_failed
+            ),
+            f"Wrap{phase}Failure": _explain(cause={"cause": {"errorMessage.$": "$.failure.Cause"}}, then=notify_failed),
+            notify_failed: notify(
+                subject(f"{phase.lower()} FAILED, {{}}", "$.failure.error"),
+                message("{}: {}", "$.failure.error", "$.failure.cause.errorMessage"),
+                then=f"{phase}Failed",
+            ),
+            f"{phase}Failed": {
+                "Type": "Fail",
+                "ErrorPath": "$.failure.error",
+                "CausePath": "$.failure.cause.errorMessage",
+            },
+        }
+
+    return {
+        "Comment": f"Electric Vehicle Population to PostgreSQL, stack {stack}",
+        "StartAt": "NotifyStarted",
+        "TimeoutSeconds": EXECUTION_TIMEOUT_SECONDS,
+        "States": {
+            "NotifyStarted": notify(
+                subject("run started"), message("Looking for a new version of the source."), then="Extract"
+            ),
+            "Extract": invoke(
+                extract_function_arn,
+                "$$.Execution.Input",
+                ResultSelector={
+                    "answer.$": "$.Payload",
+                    # What Publish is asked; what the execution was started with is merged over it there.
+                    "publish": {
+                        "manifest_key.$": "$.Payload.manifest_key",
+                        "execution_id.$": "$$.Execution.Id",
+                        "force": False,
+                    },
+                },
+                ResultPath="$.extract",
+                Catch=_catch("Extract"),
+                Next="SourceChanged?",
+            ),
+            "SourceChanged?": {
+                "Type": "Choice",
+                "Choices": [
+                    {"Variable": "$.extract.answer.status", "StringEquals": "unchanged", "Next": "NotifyUnchanged"},
+                ],
+                "Default": "NotifyExtracted",
+            },
+            "NotifyUnchanged": notify(
+                subject("source unchanged"), message("{}", "$.extract.answer.message"), then="Succeed"
+            ),
+            "NotifyExtracted": notify(
+                subject("{} rows extracted", "$.extract.answer.rows"),
+                message("{}", "$.extract.answer.message"),
+                then="LoadParts",
+            ),
+            "LoadParts": {
+                "Type": "Map",
+                "Label": "LoadParts",
+                "ItemReader": {
+                    "Resource": f"arn:{partition}:states:::s3:getObject",
+                    "ReaderConfig": {"InputType": "JSON"},
+                    "Parameters": {
+                        "Bucket.$": "$.bucket_name",
+                        "Key.$": _parts_key("$.extract.answer.manifest_key"),
+                    },
+                },
+                "ItemSelector": {
+                    "bucket_name.$": "$.bucket_name",
+                    "secret_arn.$": "$.secret_arn",
+                    "manifest_key.$": "$.extract.answer.manifest_key",
+                    "part.$": "$$.Map.Item.Value.part",
+                },
+                "MaxConcurrency": load_concurrency,
+                # Publish judges the parts as one and refuses by name what is not staged, with the reason that stage
+                # left behind. Failing here would end the run with "tolerated failure threshold exceeded", no reason.
+                "ToleratedFailurePercentage": 100.0,
+                "ItemProcessor": {
+                    "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+                    "StartAt": "Stage",
+                    "States": {"Stage": invoke(stage_function_arn, "$", OutputPath="$.Payload", End=True)},
+                },
+                "ResultPath": None,
+                "Catch": _catch("Load"),
+                "Next": "Publish",
+            },
+            "Publish": invoke(
+                publish_function_arn,
+                "States.JsonMerge($.extract.publish, $$.Execution.Input, false)",
+                ResultSelector={"answer.$": "$.Payload"},
+                ResultPath="$.publish",
+                Catch=_catch("Load"),
+                Next="NotifyLoaded",
+            ),
+            "NotifyLoaded": notify(
+                subject(
+                    "{}, {} rows (+{} new, {} updated, -{})",
+                    *(f"$.publish.answer.{name}" for name in ("status", "loaded", "inserted", "updated", "removed")),
+                ),
+                message("{}", "$.publish.answer.message"),
+                then="Succeed",
+            ),
+            **failure("Extract"),
+            **failure("Load"),
+            "Succeed": {"Type": "Succeed"},
+        },
+    }
+
+
+def _retry(*errors: str, attempts: int, first_seconds: int) -> State:
+    """Back off exponentially with full jitter, so that parts which failed together do not come back together."""
+    return {
+        "ErrorEquals": list(errors),
+        "IntervalSeconds": first_seconds,
+        "MaxAttempts": attempts,
+        "BackoffRate": 2,
+        "MaxDelaySeconds": 120,
+        "JitterStrategy": "FULL",
+    }
+
+
+def _catch(phase: str) -> list[State]:
+    return [
+        {"ErrorEquals": list(HANDLER_ERRORS), "ResultPath": "$.failure", "Next": f"Read{phase}Failure"},
+        {"ErrorEquals": ["States.ALL"], "ResultPath": "$.failure", "Next": f"Wrap{phase}Failure"},
+    ]
+
+
+def _explain(*, cause: State, then: str) -> State:
+    """Turn `{"Error", "Cause"}` into `{"error", "cause": {"errorMessage"}}`, whichever way the cause was written."""
+    return {
+        "Type": "Pass",
+        "Parameters": {"error.$": "$.failure.Error", **cause},
+        "ResultPath": "$.failure",
+        "Next": then,
+    }
+
+
+def _format(template: str, *paths: str) -> str:
+    """Return a `States.Format` of `template`, with its `{}` filled from `paths`; quotes and backslashes escaped."""
+    literal = template.replace("\\", "\\\\").replace("'", "\\'")
+    return f"States.Format({', '.join([f"'{literal}'", *paths])})"
+
+
+def _parts_key(manifest_key_path: str) -> str:
+    """Return an expression for the key of `parts.json` beside raw_data/date=.../version=.../manifest.json."""
+    folders = (f"States.ArrayGetItem(States.StringSplit({manifest_key_path}, '/'), {depth})" for depth in range(3))
+    return f"States.Format('{{}}/{{}}/{{}}/parts.json', {', '.join(folders)})"
