@@ -1,0 +1,62 @@
+"""What every test may ask for: a database of its own, a moto cloud, a Socrata stand-in. Nothing leaves the machine."""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from moto import mock_aws
+
+from local.postgres import Database, EmbeddedServer, database_at, temporary_database
+
+REGION = "ap-northeast-1"
+# Tests lose nothing when the machine loses power, so the server need not wait for the disk.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_wal_size": "2GB"}
+
+
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A superuser's way into a PostgreSQL shared by the whole session, workers included.
+
+    EV_TEST_DATABASE_URL names another server (a superuser's URL), so that the suite runs on other versions too.
+    """
+    if url := os.environ.get("EV_TEST_DATABASE_URL"):
+        yield database_at(url)
+        return
+    worker = getattr(request.config, "workerinput", None)
+    session = worker["testrunuid"] if worker else uuid.uuid4().hex
+    # Not below pytest's own directory: that is closed to the user that the server runs as when we are root.
+    home = Path(tempfile.gettempdir()) / f"ev-{session[:12]}"
+    home.mkdir(exist_ok=True)
+    try:
+        with EmbeddedServer(home / "pg", settings=FAST, shared=True) as server:
+            yield server.admin
+    finally:
+        if not (home / "pg").exists():
+            shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def database(postgres_server: Database) -> Iterator[Database]:
+    """An empty database of the test's own, dropped afterwards."""
+    with temporary_database(postgres_server) as found:
+        yield found
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A moto cloud in this process, empty, with keys that open nothing anywhere."""
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "testing")
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        monkeypatch.setenv(name, REGION)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with mock_aws():
+        yield
