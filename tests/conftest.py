@@ -4,13 +4,17 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from moto import mock_aws
 
+from local.open_data import Behaviour, OpenData
 from local.postgres import Database, EmbeddedServer, database_at, temporary_database
+from local.snapshot import Snapshot
 
 REGION = "ap-northeast-1"
 # Tests lose nothing when the machine loses power, so the server need not wait for the disk.
@@ -60,3 +64,33 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with mock_aws():
         yield
+
+
+@pytest.fixture
+def open_data() -> Iterator[Callable[..., OpenData]]:
+    """A factory of Socrata stand-ins, stopped afterwards.
+
+    `open_data(source=None, *, behaviours=(), app_tokens=None, **of)`: the source is a Snapshot, a CSV file, rows as
+    mappings by heading, or nothing for the bundled sample; `of` is passed on to `Snapshot.of` or `Snapshot.from_csv`.
+    """
+    with ExitStack() as stack:
+
+        def start(
+            source: Snapshot | Path | Sequence[Mapping[str, str | None]] | None = None,
+            *,
+            behaviours: Sequence[Behaviour] = (),
+            app_tokens: Sequence[str] | None = None,
+            **of: Any,
+        ) -> OpenData:
+            match source:
+                case None:
+                    snapshot = Snapshot.sample()
+                case Snapshot():
+                    snapshot = source
+                case Path():
+                    snapshot = Snapshot.from_csv(source, **of)
+                case _:
+                    snapshot = Snapshot.of(source, **of)
+            return stack.enter_context(OpenData(snapshot, behaviours=behaviours, app_tokens=app_tokens))
+
+        yield start
