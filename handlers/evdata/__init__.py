@@ -1,0 +1,1 @@
+"""The data path from the open-data portal to PostgreSQL: no module here knows how it is deployed."""

@@ -1,0 +1,218 @@
+"""What a contract with a dataset is made of: columns, rules for values, and the match with the source's columns.
+
+Knows Socrata's way to name columns and nothing of any one dataset; `dataset.py` is written with it.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from evdata.errors import DriftError
+
+# Takes the source's texts, one for each of a column's fields, and returns the value as PostgreSQL reads it, or None for
+# unknown. Raises ValueError with the reason when the row cannot be kept.
+type Cleaner = Callable[..., str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceColumn:
+    """A column as the source names it: `field` in the API, `display` in exports, `types` its `dataTypeName`s."""
+
+    field: str
+    display: str
+    types: tuple[str, ...] = ("text",)
+    optional: bool = False  # may be gone from the source; its values are then NULL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of the table and the rule that makes its values from the source's `fields`."""
+
+    name: str
+    sql_type: str
+    fields: tuple[str, ...]
+    clean: Cleaner
+    comment: str
+    not_null: bool = False
+    history: bool = True  # a change of this column makes a new version of the row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """A fact expected across two fields; a row that breaks it is kept and counted as a warning."""
+
+    name: str
+    fields: tuple[str, str]
+    holds: Callable[[str, str], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A Socrata dataset and the table that mirrors it; `key` names the column that identifies a row."""
+
+    dataset_id: str
+    title: str
+    attribution: str
+    table: str
+    key: str
+    row_noun: str  # what a row is, in messages: "vehicles"
+    source_columns: tuple[SourceColumn, ...]
+    columns: tuple[Column, ...]
+    expectations: tuple[Expectation, ...] = ()
+
+    @property
+    def key_column(self) -> Column:
+        return next(column for column in self.columns if column.name == self.key)
+
+    @property
+    def history_columns(self) -> tuple[Column, ...]:
+        return tuple(column for column in self.columns if column.history and column.name != self.key)
+
+    def match(self, source_types: Mapping[str, str]) -> "Match":
+        """Hold the source's columns (field name -> `dataTypeName`) against the contract.
+
+        Raises `DriftError` naming every required column that is missing and every column retyped beyond its rule.
+        """
+        problems = []
+        missing = []
+        for column in self.source_columns:
+            found = source_types.get(column.field)
+            if found is None and column.optional:
+                missing.append(column.field)
+            elif found is None:
+                problems.append(f"required column {column.field} ('{column.display}') is missing")
+            elif found not in column.types:
+                problems.append(
+                    f"column {column.field} is of type {found}, the contract takes {' or '.join(column.types)}"
+                )
+        if problems:
+            raise DriftError(
+                f"dataset {self.dataset_id} no longer fits its contract: {'; '.join(problems)}. Nothing was staged. "
+                "Compare the source's columns with handlers/evdata/dataset.py and change the contract if this is right."
+            )
+        known = {column.field for column in self.source_columns}
+        return Match(
+            select=tuple(column.field for column in self.source_columns if column.field in source_types),
+            missing=tuple(missing),
+            # Socrata's own helper columns (":@computed_region_...") are no news.
+            unknown=tuple(name for name in source_types if name not in known and not name.startswith(":")),
+        )
+
+    def field_of(self, header: str) -> str | None:
+        """Return the field that a CSV header names, by field name or display name, or None for a column not known."""
+        for column in self.source_columns:
+            if header in (column.field, column.display):
+                return column.field
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """What the source has: fields to `select`, optional fields `missing`, and fields `unknown` to the contract."""
+
+    select: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+# --- Rules: text in, text or None out, ValueError with the reason. Each runs once per distinct value, not per row. ---
+
+
+def text(value: str) -> str | None:
+    """Text as it is, without space around it; blank is unknown. PostgreSQL holds neither NUL nor broken UTF-8."""
+    if "\0" in value:
+        raise ValueError(f"is {shown(value)}, which holds a NUL character")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"is {shown(value)}, which is not UTF-8") from None
+    return value.strip() or None
+
+
+def required(clean: Cleaner) -> Cleaner:
+    """Refuse what `clean` finds unknown."""
+
+    def clean_required(*values: str) -> str:
+        cleaned = clean(*values)
+        if cleaned is None:
+            raise ValueError("is missing")
+        return cleaned
+
+    return clean_required
+
+
+def matching(pattern: str, meaning: str) -> Cleaner:
+    """Text that matches `pattern` whole; `meaning` says in words what is expected."""
+    compiled = re.compile(pattern)
+
+    def clean_matching(value: str) -> str | None:
+        cleaned = text(value)
+        if cleaned is not None and not compiled.fullmatch(cleaned):
+            raise ValueError(f"is {shown(cleaned)}, expected {meaning}")
+        return cleaned
+
+    return clean_matching
+
+
+def one_of(*allowed: str) -> Cleaner:
+    """One of the values that the source documents."""
+
+    def clean_one_of(value: str) -> str | None:
+        cleaned = text(value)
+        if cleaned is not None and cleaned not in allowed:
+            raise ValueError(f"is {shown(cleaned)}, expected one of {', '.join(map(repr, allowed))}")
+        return cleaned
+
+    return clean_one_of
+
+
+# Whole numbers, also as exports write them after a detour through floating point: "238" or "238.0".
+_INTEGER: Final = re.compile(r"(\d{1,18})(?:\.0*)?")
+
+
+def integer(lowest: int, highest: int, *, unknown: int | None = None) -> Cleaner:
+    """A whole number within bounds; `unknown` is the number that the source writes for "not known"."""
+
+    def clean_integer(value: str) -> str | None:
+        cleaned = text(value)
+        if cleaned is None:
+            return None
+        found = _INTEGER.fullmatch(cleaned)
+        if not found:
+            raise ValueError(f"is {shown(cleaned)}, expected a whole number")
+        number = int(found[1])
+        if number == unknown:
+            return None
+        if not lowest <= number <= highest:
+            raise ValueError(f"is {number}, expected {lowest} to {highest}")
+        return str(number)
+
+    return clean_integer
+
+
+# CSV writes "POINT (lon lat)", GeoJSON is not used. Degrees, WGS 84.
+_POINT: Final = re.compile(r"POINT ?\(\s*(-?\d{1,3}(?:\.\d+)?)\s+(-?\d{1,2}(?:\.\d+)?)\s*\)")
+
+
+def coordinate(axis: int) -> Cleaner:
+    """Longitude (axis 0) or latitude (axis 1) of a point, in degrees."""
+    limit = (180.0, 90.0)[axis]
+
+    def clean_coordinate(value: str) -> str | None:
+        cleaned = text(value)
+        if cleaned is None:
+            return None
+        found = _POINT.fullmatch(cleaned)
+        if not found:
+            raise ValueError(f"is {shown(cleaned)}, expected 'POINT (longitude latitude)'")
+        if abs(float(found[axis + 1])) > limit:
+            raise ValueError(f"is {shown(cleaned)}, beyond {limit:.0f} degrees")
+        return found[axis + 1]
+
+    return clean_coordinate
+
+
+def shown(value: str) -> str:
+    return repr(value if len(value) <= 40 else value[:37] + "...")

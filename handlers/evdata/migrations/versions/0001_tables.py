@@ -1,0 +1,152 @@
+"""The tables: current and history, runs and rejected rows, staging, the first views, the role that reads."""
+
+from alembic import op
+
+from evdata.dataset import DATASET
+from evdata.schema import create_tables, drop_tables
+
+revision = "0001"
+down_revision = None
+
+PIPELINE_TABLES = """
+CREATE TABLE pipeline_run (
+  execution_id text PRIMARY KEY,
+  dataset_id text NOT NULL,
+  dataset_version timestamptz NOT NULL,
+  manifest_key text NOT NULL,
+  status text NOT NULL CHECK (status IN ('published', 'unchanged', 'superseded', 'refused')),
+  extracted_at timestamptz NOT NULL,
+  started_at timestamptz NOT NULL,
+  finished_at timestamptz NOT NULL,
+  source bigint,
+  loaded bigint,
+  inserted bigint,
+  updated bigint,
+  removed bigint,
+  unchanged bigint,
+  rejected bigint,
+  warnings jsonb NOT NULL DEFAULT '{}',
+  message text NOT NULL,
+  CHECK (source = loaded + rejected),
+  CHECK (loaded = inserted + updated + unchanged),
+  CHECK (status = 'refused' OR (source, loaded, inserted, updated, removed, unchanged, rejected) IS NOT NULL)
+);
+CREATE INDEX ON pipeline_run (dataset_version) WHERE status = 'published';
+COMMENT ON TABLE pipeline_run IS 'One row an execution that came as far as publishing';
+COMMENT ON COLUMN pipeline_run.execution_id IS 'ARN of the Step Functions execution';
+COMMENT ON COLUMN pipeline_run.dataset_id IS 'Socrata''s identifier of the dataset';
+COMMENT ON COLUMN pipeline_run.dataset_version IS 'When the source last updated its rows';
+COMMENT ON COLUMN pipeline_run.manifest_key IS 'Where the raw version lies in the bucket';
+COMMENT ON COLUMN pipeline_run.status IS 'published; unchanged: another execution had published this version; '
+  'superseded: a newer version stands; refused: a guard kept it out';
+COMMENT ON COLUMN pipeline_run.extracted_at IS 'When the raw version was copied from the source';
+COMMENT ON COLUMN pipeline_run.started_at IS 'When publishing began';
+COMMENT ON COLUMN pipeline_run.finished_at IS 'When publishing ended';
+COMMENT ON COLUMN pipeline_run.source IS 'Rows that the source had: loaded and rejected';
+COMMENT ON COLUMN pipeline_run.loaded IS 'Rows of this version in the table: inserted, updated and unchanged';
+COMMENT ON COLUMN pipeline_run.inserted IS 'Rows whose key was not in the table';
+COMMENT ON COLUMN pipeline_run.updated IS 'Rows that changed and whose former version went to the history';
+COMMENT ON COLUMN pipeline_run.removed IS 'Rows that left the source; their last version went to the history';
+COMMENT ON COLUMN pipeline_run.unchanged IS 'Rows that read as before, but for columns that make no history';
+COMMENT ON COLUMN pipeline_run.rejected IS 'Rows that could not be kept; they stand in rejected_row';
+COMMENT ON COLUMN pipeline_run.warnings IS 'Expectations across columns and how many rows broke each';
+COMMENT ON COLUMN pipeline_run.message IS 'What happened, in words';
+
+CREATE TABLE rejected_row (
+  execution_id text NOT NULL REFERENCES pipeline_run ON DELETE CASCADE,
+  part integer NOT NULL,
+  line integer NOT NULL,
+  raw jsonb NOT NULL,
+  reasons text[] NOT NULL CHECK (cardinality(reasons) > 0),
+  PRIMARY KEY (execution_id, part, line)
+);
+COMMENT ON TABLE rejected_row IS 'Every row of a run that was not loaded, as it came, with every reason';
+COMMENT ON COLUMN rejected_row.execution_id IS 'The run';
+COMMENT ON COLUMN rejected_row.part IS 'Part of the raw version';
+COMMENT ON COLUMN rejected_row.line IS 'Record within the part; the header is line 1';
+COMMENT ON COLUMN rejected_row.raw IS 'The row as the source gave it';
+COMMENT ON COLUMN rejected_row.reasons IS 'Why it was not loaded';
+
+CREATE SCHEMA staging;
+COMMENT ON SCHEMA staging IS 'Parts on their way into the tables; empty when no run is under way';
+CREATE TABLE staging.part (
+  manifest_key text NOT NULL,
+  part integer NOT NULL,
+  sha256 text,
+  rows bigint,
+  rejected bigint,
+  warnings jsonb NOT NULL DEFAULT '{}',
+  error text,
+  staged_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (manifest_key, part)
+);
+COMMENT ON TABLE staging.part IS 'Parts that were staged, or the reason why one could not be';
+CREATE TABLE staging.rejected (
+  manifest_key text NOT NULL,
+  part integer NOT NULL,
+  line integer NOT NULL,
+  raw jsonb NOT NULL,
+  reasons text[] NOT NULL,
+  PRIMARY KEY (manifest_key, part, line)
+);
+COMMENT ON TABLE staging.rejected IS 'Rows of staged parts that cannot be kept';
+"""
+
+VIEWS = """
+CREATE VIEW ev_by_county AS
+  SELECT county, state, count(*) AS vehicles,
+         count(*) FILTER (WHERE vehicle_type LIKE 'Battery%') AS battery_electric,
+         count(*) FILTER (WHERE vehicle_type LIKE 'Plug-in%') AS plug_in_hybrid
+  FROM electric_vehicle_us GROUP BY county, state;
+COMMENT ON VIEW ev_by_county IS 'Vehicles by county of the registered owner';
+CREATE VIEW ev_by_make_model AS
+  SELECT make, model_name, count(*) AS vehicles, min(model_year) AS first_model_year, max(model_year) AS last_model_year
+  FROM electric_vehicle_us GROUP BY make, model_name;
+COMMENT ON VIEW ev_by_make_model IS 'Vehicles by make and model';
+CREATE VIEW ev_by_model_year AS
+  SELECT model_year, count(*) AS vehicles,
+         count(*) FILTER (WHERE vehicle_type LIKE 'Battery%') AS battery_electric,
+         count(*) FILTER (WHERE vehicle_type LIKE 'Plug-in%') AS plug_in_hybrid
+  FROM electric_vehicle_us GROUP BY model_year;
+COMMENT ON VIEW ev_by_model_year IS 'Vehicles by model year';
+CREATE VIEW ev_growth AS
+  SELECT dataset_version, loaded AS vehicles, inserted AS arrived, removed AS departed, updated AS changed, rejected
+  FROM pipeline_run WHERE status = 'published';
+COMMENT ON VIEW ev_growth IS 'What each published version brought';
+"""
+VIEW_NAMES = ("ev_by_county", "ev_by_make_model", "ev_by_model_year", "ev_growth")
+
+# Roles belong to the server, not to the database: another database may have made it, or may be making it now, and a
+# person's own server may not let this user make one. Reading rights are then granted by hand (docs/operate.md).
+READER = """
+DO $$
+BEGIN
+  CREATE ROLE ev_reader NOLOGIN;
+EXCEPTION
+  WHEN duplicate_object OR unique_violation THEN NULL;
+  WHEN insufficient_privilege THEN RAISE NOTICE 'role ev_reader could not be created';
+END $$;
+DO $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'ev_reader') THEN
+    GRANT SELECT ON {tables} TO ev_reader;
+  END IF;
+END $$;
+"""
+
+
+def upgrade() -> None:
+    tables = (DATASET.table, f"{DATASET.table}_history", "pipeline_run", "rejected_row", *VIEW_NAMES)
+    with op.get_bind().connection.cursor() as cursor:
+        cursor.execute(create_tables(DATASET))
+        cursor.execute(PIPELINE_TABLES)
+        cursor.execute(VIEWS)
+        cursor.execute(READER.format(tables=", ".join(tables)))
+
+
+def downgrade() -> None:
+    with op.get_bind().connection.cursor() as cursor:
+        cursor.execute(f"DROP VIEW {', '.join(VIEW_NAMES)}")
+        cursor.execute("DROP SCHEMA staging CASCADE")
+        cursor.execute("DROP TABLE rejected_row, pipeline_run")
+        cursor.execute(drop_tables(DATASET))

@@ -1,0 +1,202 @@
+"""One part's CSV into rows for COPY: pure, no AWS, no database.
+
+The work is done once per distinct value, not once per row: a part of 50,000 vehicles has some 40 makes. pandas reads
+and factorizes; each rule sees a value once; the answers are spread over the rows and joined into COPY's text format.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from evdata.contract import Column, Dataset
+from evdata.errors import DriftError
+
+NULL = r"\N"  # COPY's text format: https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS
+_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
+type Texts = np.ndarray[tuple[int], np.dtype[np.object_]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """A row that cannot be kept: its `line` in the part (the header is line 1), as it came, and every reason."""
+
+    line: int
+    raw: dict[str, str]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleaned:
+    """A part after cleaning. `copy_text` has a line a kept row: the dataset's columns, then the row's line number."""
+
+    copy_text: bytes
+    rows: int
+    rejected: tuple[Rejected, ...]
+    warnings: dict[str, int]
+
+    @property
+    def source_rows(self) -> int:
+        return self.rows + len(self.rejected)
+
+
+def clean_part(content: bytes, dataset: Dataset) -> Cleaned:
+    """Clean a part: CSV with a header, UTF-8, in the source's words.
+
+    Raises `DriftError` when the header lacks a required column. A record with too few or too many fields is rejected
+    like any other row that cannot be kept. Line numbers count records: a quoted line break does not move them.
+    """
+    frame, lines, malformed = _read(content, dataset)
+    cleaned = [_clean_column(frame, column) for column in dataset.columns]
+    bad = np.zeros(len(frame), dtype=bool)
+    for values in cleaned:
+        bad |= values.bad
+    rejected = [*malformed, *_rejected(frame, lines, dataset, cleaned, bad)]
+    keep = ~bad
+    texts = [values.texts[keep].tolist() for values in cleaned]
+    texts.append(list(map(str, lines[keep].tolist())))
+    rows = int(keep.sum())
+    copy_text = "\n".join(map("\t".join, zip(*texts, strict=True))) + "\n" if rows else ""
+    return Cleaned(
+        copy_text=copy_text.encode(),
+        rows=rows,
+        rejected=tuple(sorted(rejected, key=lambda row: row.line)),
+        warnings=_warnings(frame[keep], dataset),
+    )
+
+
+def raw_rows(content: bytes, lines: Sequence[int]) -> dict[int, dict[str, str]]:
+    """Return the rows of a part that stand at `lines`, as they came."""
+    wanted = set(lines)
+    reader = csv.reader(io.StringIO(_decode(content), newline=""))
+    header = next(reader)
+    return {line: _as_raw(header, fields) for line, fields in enumerate(reader, start=2) if line in wanted}
+
+
+def _read(content: bytes, dataset: Dataset) -> tuple[pd.DataFrame, np.ndarray, list[Rejected]]:
+    """Return the part as texts under field names, the line of each row, and the records that do not parse."""
+    header = next(csv.reader(io.StringIO(_decode(content.split(b"\n", 1)[0]))), [])
+    fields = [dataset.field_of(name.strip()) for name in header]
+    missing = [c.field for c in dataset.source_columns if c.field not in fields and not c.optional]
+    if missing:
+        raise DriftError(
+            f"the part's header lacks {', '.join(missing)}; it has {', '.join(header) or 'nothing'}. "
+            "The source changed its columns: compare handlers/evdata/dataset.py with it."
+        )
+    malformed: list[Rejected] = []
+    lines: np.ndarray | None = None
+    if not _is_rectangular(content, len(header)):
+        content, lines, malformed = _set_aside_malformed(content, header)
+    frame = pd.read_csv(
+        io.BytesIO(content),
+        header=0,
+        names=[name or f"unknown {position}" for position, name in enumerate(fields)],
+        usecols=[name for name in fields if name],
+        dtype=object,
+        keep_default_na=False,
+        na_filter=False,
+        encoding="utf-8-sig",
+        encoding_errors="surrogateescape",  # a broken byte costs its row, by name, not the part
+        skip_blank_lines=False,
+    )
+    for column in dataset.source_columns:
+        if column.field not in frame:  # optional and gone: unknown in every row
+            frame[column.field] = ""
+    if lines is None:
+        lines = np.arange(2, len(frame) + 2)
+    return frame, lines, malformed
+
+
+def _is_rectangular(content: bytes, width: int) -> bool:
+    """Whether every record plausibly has `width` fields: as many separators as that makes, outside quotes."""
+    outside = b"".join(content.split(b'"')[::2]).rstrip(b"\r\n")
+    return outside.count(b",") == (outside.count(b"\n") + 1) * (width - 1)
+
+
+def _set_aside_malformed(content: bytes, header: list[str]) -> tuple[bytes, np.ndarray, list[Rejected]]:
+    good = io.StringIO(newline="")
+    writer = csv.writer(good)
+    writer.writerow(header)
+    lines, malformed = [], []
+    reader = csv.reader(io.StringIO(_decode(content), newline=""))
+    next(reader)
+    for line, fields in enumerate(reader, start=2):
+        if len(fields) == len(header):
+            writer.writerow(fields)
+            lines.append(line)
+        else:
+            reason = f"the record has {len(fields)} fields, the header {len(header)}"
+            malformed.append(Rejected(line=line, raw=_as_raw(header, fields), reasons=(reason,)))
+    return good.getvalue().encode(errors="surrogateescape"), np.array(lines, dtype=np.int64), malformed
+
+
+def _decode(content: bytes) -> str:
+    return content.decode("utf-8-sig", errors="surrogateescape")
+
+
+def _as_raw(header: Sequence[str], fields: Sequence[str]) -> dict[str, str]:
+    names = [*header, *(f"extra {n}" for n in range(1, len(fields) - len(header) + 1))]
+    return dict(zip(names, fields, strict=False))
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """A cleaned column, spread over the rows: COPY's texts, where it is bad, and the reason for each distinct value."""
+
+    texts: Texts
+    bad: np.ndarray
+    codes: np.ndarray
+    reasons: list[str | None]
+
+
+def _clean_column(frame: pd.DataFrame, column: Column) -> _Values:
+    codes, distinct = _factorize(frame, column.fields)
+    texts = np.empty(len(distinct), dtype=object)
+    reasons: list[str | None] = [None] * len(distinct)
+    for position, values in enumerate(distinct):
+        try:
+            cleaned = column.clean(*values)
+        except ValueError as reason:
+            cleaned, reasons[position] = None, f"{column.fields[0]} {reason}"
+        texts[position] = NULL if cleaned is None else cleaned.translate(_ESCAPES)
+    is_bad = np.array([reason is not None for reason in reasons], dtype=bool)
+    return _Values(texts[codes], is_bad[codes], codes, reasons)
+
+
+def _factorize(frame: pd.DataFrame, fields: tuple[str, ...]) -> tuple[np.ndarray, list[tuple[str, ...]]]:
+    """Number the distinct combinations of `fields`; return each row's number, and the combinations in that order."""
+    codes, values = pd.factorize(frame[fields[0]])
+    distinct: list[tuple[str, ...]] = [(value,) for value in values]
+    for name in fields[1:]:
+        more_codes, more_values = pd.factorize(frame[name])
+        width = max(len(more_values), 1)
+        codes, pairs = pd.factorize(codes * width + more_codes)
+        distinct = [(*distinct[int(pair) // width], str(more_values[int(pair) % width])) for pair in pairs]
+    return codes, distinct
+
+
+def _rejected(
+    frame: pd.DataFrame, lines: np.ndarray, dataset: Dataset, cleaned: list[_Values], bad: np.ndarray
+) -> list[Rejected]:
+    present = [column.field for column in dataset.source_columns]
+    rejected = []
+    for row in np.flatnonzero(bad):
+        reasons = (values.reasons[values.codes[row]] for values in cleaned)
+        raw = dict(zip(present, frame.loc[row, present], strict=True))
+        # Two columns made from one field give one reason.
+        unique = tuple(dict.fromkeys(reason for reason in reasons if reason))
+        rejected.append(Rejected(line=int(lines[row]), raw=raw, reasons=unique))
+    return rejected
+
+
+def _warnings(frame: pd.DataFrame, dataset: Dataset) -> dict[str, int]:
+    counts = {}
+    for expectation in dataset.expectations:
+        codes, distinct = _factorize(frame, expectation.fields)
+        broken = np.array([not expectation.holds(*values) for values in distinct], dtype=bool)
+        counts[expectation.name] = int(broken[codes].sum()) if len(distinct) else 0
+    return counts

@@ -1,0 +1,184 @@
+"""The way to PostgreSQL: credentials, connections, locks, migrations, and errors in words.
+
+Credentials are read at every connect, never kept: RDS rotates them while functions stay warm.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import boto3
+import psycopg2
+from botocore.exceptions import BotoCoreError, ClientError
+
+from evdata.errors import DatabaseError, InputError, TransientError
+from evdata.raw_store import AWS_CONFIG, aws_error
+
+if TYPE_CHECKING:  # the stubs are not shipped
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from psycopg2.extensions import connection as Connection  # noqa: N812
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812
+
+MIGRATIONS: Final = Path(__file__).with_name("migrations")
+HEAD: Final = (
+    "0001"  # the newest migration: known without importing Alembic, which takes longer than a look at the table
+)
+
+CONNECT_TIMEOUT_SECONDS: Final = 10
+# A function that dies in a transaction must not hold the lock: the server ends a session that went silent or away.
+SILENT_TRANSACTION_SECONDS: Final = 60
+CLIENT_CHECK_SECONDS: Final = 10
+
+# One publisher or migrator at a time, whatever started it.
+_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('ev-population', 0))"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The database, as the pipeline's secret names it; the password stands in the secret at `credentials_arn`."""
+
+    host: str
+    port: int
+    db_name: str
+    credentials_arn: str
+
+
+class Warehouse:
+    """Opens connections to the database that a secret names."""
+
+    def __init__(
+        self, secret_arn: str, *, statement_seconds: float, client: "SecretsManagerClient | None" = None
+    ) -> None:
+        """`statement_seconds` is the longest that a statement may take, waiting for locks included."""
+        self._secret_arn = secret_arn
+        self._statement_seconds = max(statement_seconds, 1)
+        self._secrets = client or boto3.client("secretsmanager", config=AWS_CONFIG)
+
+    @contextmanager
+    def connect(self) -> "Iterator[Connection]":
+        """Yield a connection, closed afterwards whatever happened; what was not committed is rolled back.
+
+        Raises `TransientError` when the server cannot be reached or ends the session, `DatabaseError` when it refuses a
+        statement for good. TLS is what libpq's own PGSSLMODE and PGSSLROOTCERT say, and verified unless they say less.
+        """
+        target = self._target()
+        credentials = self._secret(target.credentials_arn, "username", "password")
+        with translated():
+            connection = psycopg2.connect(
+                host=target.host,
+                port=target.port,
+                dbname=target.db_name,
+                user=credentials["username"],
+                password=credentials["password"],
+                connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                application_name="ev-population",
+                options=f"-c statement_timeout={self._statement_seconds:.0f}s -c timezone=UTC "
+                f"-c idle_in_transaction_session_timeout={SILENT_TRANSACTION_SECONDS}s",
+                keepalives_idle=30,
+            )
+            try:
+                notice_absence(connection)
+                yield connection
+            finally:
+                connection.close()
+
+    def _target(self) -> Target:
+        document = self._secret(self._secret_arn, "bucket_name", "host", "port", "db_name", "credentials_arn")
+        return Target(
+            host=document["host"],
+            port=int(document["port"]),
+            db_name=document["db_name"],
+            credentials_arn=document["credentials_arn"],
+        )
+
+    def _secret(self, arn: str, *keys: str) -> dict[str, Any]:
+        try:
+            text = self._secrets.get_secret_value(SecretId=arn)["SecretString"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ResourceNotFoundException":
+                raise InputError(f"there is no secret {arn}; check secret_arn in the execution's input") from error
+            raise aws_error(error, f"read the secret {arn}") from error
+        except BotoCoreError as error:
+            raise aws_error(error, f"read the secret {arn}") from error
+        try:
+            document = json.loads(text)
+            return {key: document[key] for key in keys}
+        except (ValueError, KeyError, TypeError):
+            # Neither the text nor the parser's words about it: they may hold a password.
+            raise InputError(f"the secret {arn} is not a JSON object with {', '.join(keys)}") from None
+
+
+def notice_absence(connection: "Connection") -> None:
+    """Have the server notice within seconds that its client died during a statement (PostgreSQL 14 and up)."""
+    if connection.server_version >= 140000:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET client_connection_check_interval = '{CLIENT_CHECK_SECONDS}s'")
+        connection.commit()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn psycopg2's errors into the pipeline's."""
+    try:
+        yield
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        # Out of reach, out of connections or disk, a password just rotated, a deadlock, a statement out of time.
+        raise TransientError(f"PostgreSQL: {_first_line(error)}") from error
+    except psycopg2.Error as error:
+        raise DatabaseError(f"PostgreSQL refused a statement: {_first_line(error)}") from error
+
+
+def _first_line(error: psycopg2.Error) -> str:
+    """Return the server's message without the lines that quote data."""
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__
+
+
+def lock(cursor: "Cursor") -> None:
+    """Wait to be the only publisher or migrator until the transaction ends."""
+    cursor.execute(_LOCK)
+
+
+def migrate(connection: "Connection") -> None:
+    """Bring the schema to `HEAD`; a look at the version table when it is there already. Commits."""
+    if _version(connection) != HEAD:
+        _alembic(connection, "upgrade", "head")
+
+
+def drop_everything(connection: "Connection") -> None:
+    """Take away all that the migrations made, and nothing else in the database. Commits."""
+    if _version(connection) is not None:
+        _alembic(connection, "downgrade", "base")
+
+
+def _version(connection: "Connection") -> str | None:
+    """Return the schema's revision, or None before the first migration."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('alembic_version') IS NOT NULL")
+        found = None
+        if cursor.fetchone() == (True,):
+            cursor.execute("SELECT version_num FROM alembic_version")
+            found = cursor.fetchone()
+    connection.rollback()
+    return found[0] if found else None
+
+
+def _alembic(connection: "Connection", command: str, revision: str) -> None:
+    """Run an Alembic command over `connection`, in one transaction and under the lock.
+
+    Another may have migrated while this one waited; Alembic then finds nothing left to do.
+    """
+    from alembic import command as alembic_command  # noqa: PLC0415 - half a second that a migrated database never pays
+    from alembic.config import Config  # noqa: PLC0415
+    from sqlalchemy import create_engine  # noqa: PLC0415
+    from sqlalchemy.pool import StaticPool  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    engine = create_engine("postgresql+psycopg2://", creator=lambda: connection, poolclass=StaticPool)
+    with engine.begin() as transaction:
+        transaction.exec_driver_sql(_LOCK)
+        config.attributes["connection"] = transaction
+        getattr(alembic_command, command)(config, revision)

@@ -1,0 +1,177 @@
+"""Lambda entry point: copy one pinned version of the dataset from the source to S3, or find that nothing changed.
+
+Event:  {"bucket_name": str, "secret_arn": str, "force"?: bool}
+Answer: {"status": "extracted" | "unchanged", "dataset_version", "manifest_key", "rows", "parts", "bytes", "message"}
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import boto3
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import BotoCoreError, ClientError
+
+from evdata.contract import Dataset, Match
+from evdata.dataset import DATASET
+from evdata.environment import event_flag, event_text, number_setting, setting
+from evdata.errors import SourceError, TransientError
+from evdata.manifest import Manifest, iso
+from evdata.raw_store import AWS_CONFIG, RawStore, aws_error
+from evdata.socrata import Metadata, Page, Socrata
+
+logger = Logger()
+metrics = Metrics()
+
+# What is left of the function's time when asking stops: enough to say why, in words, before Lambda ends it without any.
+RESERVE_SECONDS: Final = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the state machine goes on with."""
+
+    status: str
+    dataset_version: str
+    manifest_key: str
+    rows: int
+    parts: int
+    bytes: int
+    message: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Answer the state machine's Extract state."""
+    store = RawStore(event_text(event, "bucket_name"))
+    source = Socrata(
+        setting("SOURCE_URL"),
+        setting("DATASET_ID"),
+        budget=lambda: context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS,
+        app_token=_app_token(os.environ.get("APP_TOKEN_SECRET_ARN")),
+    )
+    answer = extract(
+        source, store, DATASET, part_rows=number_setting("PART_ROWS", int), force=event_flag(event, "force")
+    )
+    if answer.status == "unchanged":
+        metrics.add_metric("SourceUnchanged", MetricUnit.Count, 1)
+    else:
+        metrics.add_metric("RowsExtracted", MetricUnit.Count, answer.rows)
+        metrics.add_metric("BytesExtracted", MetricUnit.Bytes, answer.bytes)
+    logger.info(answer.message, extra={"answer": answer.to_dict()})
+    return answer.to_dict()
+
+
+def extract(source: Socrata, store: RawStore, dataset: Dataset, *, part_rows: int, force: bool) -> Answer:
+    """Bring the source's present version to the store, whole and proven, in parts of `part_rows` rows.
+
+    A version that was published already costs one request. One that lies whole in the store already is not copied
+    again, unless `force` asks for it. Raises `TransientError` when the source changed while it was being copied.
+    """
+    before = source.metadata()
+    match = dataset.match(before.types)
+    published = store.published()
+    version = iso(before.rows_updated_at)
+    if published and not force and (published.dataset_id, published.dataset_version) == (source.dataset_id, version):
+        return Answer(
+            status="unchanged",
+            dataset_version=version,
+            manifest_key=published.manifest_key,
+            rows=published.rows,
+            parts=0,
+            bytes=0,
+            message=f"The source is unchanged: version {_day(before)} with {published.rows:,} rows was published "
+            "already. Nothing was read or written.",
+        )
+    manifest = None if force else store.whole_version(before.rows_updated_at)
+    copied = manifest is None or manifest.dataset_id != source.dataset_id
+    if copied or manifest is None:
+        manifest = _copy(source, store, before, match, part_rows=part_rows)
+        store.put_manifest(manifest)
+    return Answer(
+        status="extracted",
+        dataset_version=version,
+        manifest_key=manifest.key,
+        rows=manifest.rows,
+        parts=len(manifest.parts),
+        bytes=manifest.bytes,
+        message=_message(dataset, before, match, manifest, copied=copied),
+    )
+
+
+def _copy(source: Socrata, store: RawStore, before: Metadata, match: Match, *, part_rows: int) -> Manifest:
+    """Copy every row to parts, or raise: the copy counts only if the source stood still and every row arrived."""
+    expected = source.count()
+    if expected == 0:
+        raise SourceError(
+            f"{source.source} has no rows. An empty dataset is never published; look at the source, and run again when "
+            "it has rows."
+        )
+    parts = tuple(
+        store.put_part(before.rows_updated_at, number, page.content, page.rows)
+        for number, page in enumerate(_pages(source, match.select, expected, part_rows))
+    )
+    rows = sum(part.rows for part in parts)
+    after, count_after = source.metadata(), source.count()
+    if (after.rows_updated_at, count_after, rows) != (before.rows_updated_at, expected, expected):
+        raise TransientError(
+            f"{source.source} changed while it was being copied: version {iso(before.rows_updated_at)} with {expected} "
+            f"rows before, {iso(after.rows_updated_at)} with {count_after} after, {rows} rows copied. The copy is "
+            "void; it starts anew."
+        )
+    selected = set(match.select)
+    return Manifest(
+        dataset_id=source.dataset_id,
+        source=source.source,
+        dataset_version=before.rows_updated_at,
+        extracted_at=datetime.now(UTC),
+        columns=tuple(column for column in before.columns if column["fieldName"] in selected),
+        rows=rows,
+        parts=parts,
+    )
+
+
+def _pages(source: Socrata, fields: tuple[str, ...], expected: int, part_rows: int) -> Iterator[Page]:
+    """Yield pages until `expected` rows came. A server that caps the page size gives more, smaller ones."""
+    received = 0
+    while received < expected:
+        page = source.page(fields, offset=received, limit=part_rows)
+        if page.rows == 0:
+            return  # fewer rows than counted: the caller compares
+        received += page.rows
+        logger.info("page read", extra={"rows": page.rows, "bytes": len(page.content), "received": received})
+        yield page
+
+
+def _message(dataset: Dataset, metadata: Metadata, match: Match, manifest: Manifest, *, copied: bool) -> str:
+    how = "copied" if copied else "found whole in S3 from an earlier run,"
+    size = f"{len(manifest.parts)} parts, {manifest.bytes / 1e6:.1f} MB compressed"
+    lines = [f"Version {_day(metadata)} of '{metadata.name}': {manifest.rows:,} rows {how} in {size}."]
+    if match.missing:
+        lines.append(f"Gone from the source, NULL in the table: {', '.join(match.missing)}.")
+    if match.unknown:
+        lines.append(f"New in the source, not loaded: {', '.join(match.unknown)}.")
+    lines.append(f"Source: {dataset.attribution}.")
+    return "\n".join(lines)
+
+
+def _day(metadata: Metadata) -> str:
+    return f"{metadata.rows_updated_at:%Y-%m-%d %H:%M} UTC"
+
+
+def _app_token(secret_arn: str | None) -> str | None:
+    if not secret_arn:
+        return None
+    try:
+        secrets = boto3.client("secretsmanager", config=AWS_CONFIG)
+        return secrets.get_secret_value(SecretId=secret_arn)["SecretString"]
+    except (ClientError, BotoCoreError) as error:
+        raise aws_error(error, f"read the app token from {secret_arn}") from error
