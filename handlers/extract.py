@@ -48,7 +48,6 @@ class Answer:
 
 
 @logger.inject_lambda_context
-@metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer the state machine's Extract state."""
     store = RawStore(event_text(event, "bucket_name"))
@@ -66,6 +65,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     else:
         metrics.add_metric("RowsExtracted", MetricUnit.Count, answer.rows)
         metrics.add_metric("BytesExtracted", MetricUnit.Bytes, answer.bytes)
+    metrics.flush_metrics()
     logger.info(answer.message, extra={"answer": answer.to_dict()})
     return answer.to_dict()
 

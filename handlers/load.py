@@ -32,7 +32,6 @@ metrics = Metrics()
 
 
 @logger.inject_lambda_context
-@metrics.log_metrics
 def stage(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one item of the state machine's LoadParts state."""
     store, warehouse, manifest_key = _places(event, context)
@@ -56,12 +55,12 @@ def stage(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             staging.write_failure(connection, manifest_key, number, f"{type(error).__name__}: {error}")
         raise
     metrics.add_metric("RowsStaged", MetricUnit.Count, cleaned.rows)
+    metrics.flush_metrics()
     logger.info("part staged", extra={"part": number, "rows": cleaned.rows, "rejected": len(cleaned.rejected)})
     return {"part": number, "rows": cleaned.rows, "rejected": len(cleaned.rejected)}
 
 
 @logger.inject_lambda_context
-@metrics.log_metrics
 def publish(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer the state machine's Publish state."""
     store, warehouse, manifest_key = _places(event, context)
@@ -86,6 +85,7 @@ def publish(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     for name in ("loaded", "inserted", "updated", "removed", "rejected"):
         metrics.add_metric(f"Rows{name.capitalize()}", MetricUnit.Count, getattr(outcome, name))
     metrics.add_metric("PublishSuccess", MetricUnit.Count, 1)
+    metrics.flush_metrics()
     logger.info(outcome.message, extra={"answer": outcome.to_dict()})
     return outcome.to_dict()
 

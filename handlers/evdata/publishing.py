@@ -191,7 +191,8 @@ class Publication:
         rows = self._staged()
         cursor.execute(
             sql.SQL(
-                "CREATE TEMP TABLE doubled ON COMMIT DROP AS SELECT {key} FROM ({rows}) r GROUP BY 1 HAVING count(*) > 1"
+                "CREATE TEMP TABLE doubled ON COMMIT DROP AS "
+                "SELECT {key} FROM ({rows}) r GROUP BY 1 HAVING count(*) > 1"
             ).format(key=self._key, rows=rows)
         )
         if cursor.rowcount == 0:
