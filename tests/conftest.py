@@ -17,6 +17,8 @@ from local.postgres import Database, EmbeddedServer, database_at, temporary_data
 from local.snapshot import Snapshot
 
 REGION = "ap-northeast-1"
+# Powertools reads these when a handler is imported, so they stand before any test module does that.
+os.environ |= {"POWERTOOLS_SERVICE_NAME": "test", "POWERTOOLS_METRICS_NAMESPACE": "ev-population-test"}
 # Tests lose nothing when the machine loses power, so the server need not wait for the disk.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_wal_size": "2GB"}
 
