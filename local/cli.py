@@ -1,0 +1,165 @@
+"""The command line: `python -m local run` and `python -m local psql`."""
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+
+from local.display import Display
+from local.errors import LocalError
+from local.snapshot import DATASET_ID
+from local.state import PROJECT, State
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the arguments say; return the exit code: 0 succeeded, 1 failed or refused, 2 wrong usage."""
+    parser = _parser()
+    options, more = parser.parse_known_args(arguments)
+    if more and options.command is not _psql:
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    options.arguments = more
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, _stop)
+    console = Console(highlight=False, soft_wrap=True)
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        code: int = options.command(options, Display(console))
+    except LocalError as error:
+        Display(errors).error(str(error))
+        return 1
+    except KeyboardInterrupt:
+        Display(errors).error("stopped; what was published before stands, nothing half done does.")
+        return 130
+    except Exception as error:
+        if type(error).__name__ not in {"SettingsError", "PackagingError"}:
+            raise
+        Display(errors).error(str(error))
+        return 1
+    return code
+
+
+def _stop(signum: int, _: object) -> NoReturn:
+    """End as if by sys.exit, so that everything started is stopped; a second signal changes nothing."""
+    for other in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(other, signal.SIG_IGN)
+    sys.exit(128 + signum)
+
+
+def _run(options: argparse.Namespace, display: Display) -> int:
+    from local.run import Options, run  # noqa: PLC0415 - --help need not wait for it
+
+    if options.json is not None:
+        _writable(options.json)
+    display.headline(f"Electric Vehicle Population → PostgreSQL, all on this machine (stack {options.stack})")
+    report = run(
+        Options(
+            stack=options.stack,
+            data=options.data,
+            source=options.source,
+            dataset_id=options.dataset_id,
+            rows_updated_at=options.rows_updated_at,
+            database_url=options.database_url,
+            force=options.force,
+            fresh=options.fresh,
+        ),
+        display,
+    )
+    if options.json is not None:
+        options.json.write_text(json.dumps(report.as_dict(), indent=2, default=str) + "\n")
+    failed = report.status != "SUCCEEDED"
+    display.heading("Messages sent")
+    for notification in report.notifications:
+        display.message(notification["subject"], notification["message"])
+    if report.counts:
+        display.heading("Rows")
+        display.pairs(list(report.counts.items()))
+    if report.facts:
+        display.heading("In the table now")
+        for fact in report.facts:
+            display.line(fact)
+        display.line("Source: Washington State Department of Licensing, Open Database License 1.0 (see NOTICE).")
+    if failed:
+        display.outcome(f"{report.status}: {report.error}: {report.cause}", failed=True)
+        display.line(f"The functions' logs: {State(options.stack).logs}")
+    else:
+        display.outcome(f"SUCCEEDED in {report.seconds['total']:.1f} s. Look at the table:  {report.psql}")
+    return 1 if failed else 0
+
+
+def _psql(options: argparse.Namespace, _: Display) -> int:
+    """psql on the embedded database, as its superuser; the server runs as long as psql does."""
+    from local.postgres import EmbeddedServer, psql, running_server  # noqa: PLC0415
+    from local.run import DATABASE_NAME  # noqa: PLC0415
+
+    state = State(options.stack)
+    if not state.postgres.exists():
+        raise LocalError(f"Stack {options.stack} has no database here yet; make one with: python -m local run")
+    with ExitStack() as stack:
+        # A run that is going on has a server already; looking over its shoulder is fine.
+        admin = running_server(state.postgres)
+        if admin is None:
+            stack.enter_context(state.locked())
+            admin = stack.enter_context(EmbeddedServer(state.postgres)).admin
+        place = ["-h", admin.host, "-p", str(admin.port), "-U", admin.user, "-d", DATABASE_NAME]
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is psql's
+        return subprocess.run([psql(), *place, *options.arguments], check=False).returncode
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local", description="The whole pipeline on this machine.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    stack: dict[str, Any] = {"default": "dev", "choices": _stacks(), "help": "the stack's config to use (default: dev)"}
+
+    run = commands.add_parser("run", help="deploy, run the state machine once, show what it did")
+    run.set_defaults(command=_run)
+    run.add_argument("--stack", **stack)
+    where = run.add_mutually_exclusive_group()
+    where.add_argument("--data", type=Path, metavar="FILE.csv[.gz]", help="serve this export instead of the sample")
+    where.add_argument("--source", metavar="URL", help="a Socrata server instead, such as https://data.wa.gov")
+    run.add_argument("--dataset-id", type=_dataset_id, default=DATASET_ID, metavar="ID", help=f"default: {DATASET_ID}")
+    run.add_argument(
+        "--rows-updated-at", type=_moment, metavar="ISO8601", help="the version that the served rows are (with --data)"
+    )
+    run.add_argument("--database-url", metavar="postgresql://…", help="another server than the embedded one")
+    run.add_argument("--force", action="store_true", help="extract and publish although the source is unchanged")
+    run.add_argument("--fresh", action="store_true", help="start with an empty bucket and database")
+    run.add_argument("--json", type=Path, metavar="FILE", help="write what came of it to FILE")
+
+    psql = commands.add_parser("psql", help="open the embedded database with psql; psql's own options may follow")
+    psql.set_defaults(command=_psql)
+    psql.add_argument("--stack", **stack)
+    return parser
+
+
+def _stacks() -> list[str]:
+    return sorted(path.name.split(".")[1] for path in PROJECT.glob("Pulumi.*.yaml"))
+
+
+def _dataset_id(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]{4}-[a-z0-9]{4}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a dataset's identifier, such as {DATASET_ID}")
+    return text
+
+
+def _moment(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a moment, such as 2023-10-15T00:00:00Z") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def _writable(path: Path) -> None:
+    """Find out now, not after the run, whether the report can be written."""
+    if path.is_dir() or not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise LocalError(f"--json {path} cannot be written; name a file in a folder that exists.")

@@ -1,0 +1,104 @@
+"""What stays between local runs, under `.local/<stack>/`, and who may touch it now.
+
+lock                    held by the run that is going on
+postgres/               the embedded server's data
+<database>/bucket/      the raw bucket's objects, by the fingerprint of the database they belong to
+logs/                   of the last run: one file a function, and moto's
+../functions/           unpacked archives, shared by all stacks
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from local.errors import LocalError
+
+PROJECT: Final = Path(__file__).resolve().parent.parent
+KEPT_VERSIONS: Final = 3
+
+
+class State:
+    """The directory of one stack. EV_LOCAL_DIR names another place than `.local`, as tests do."""
+
+    def __init__(self, stack: str) -> None:
+        self.home = Path(os.environ.get("EV_LOCAL_DIR") or PROJECT / ".local").resolve()
+        self.folder = self.home / stack
+        self.stack = stack
+
+    @property
+    def postgres(self) -> Path:
+        """The embedded server's data."""
+        return self.folder / "postgres"
+
+    @property
+    def logs(self) -> Path:
+        """The last run's logs."""
+        return self.folder / "logs"
+
+    @property
+    def functions(self) -> Path:
+        """Unpacked archives."""
+        return self.home / "functions"
+
+    def bucket(self, fingerprint: str) -> Path:
+        """The raw bucket's objects for one database."""
+        return self.folder / fingerprint / "bucket"
+
+    def forget(self, fingerprint: str | None = None) -> None:
+        """Drop what is known of one database's bucket, or of every embedded one that ever was."""
+        places = [self.folder / fingerprint] if fingerprint else self.folder.glob("embedded-*")
+        for place in places:
+            shutil.rmtree(place, ignore_errors=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only run of this stack in this checkout; LocalError says who is, if not we."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                holder = lock.read().strip() or "just begun"
+                raise LocalError(
+                    f"Another local run of stack {self.stack} is going on here ({holder}): "
+                    "wait for it, or run another stack (--stack prod) or another checkout."
+                ) from None
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()}, since {datetime.now().astimezone():%H:%M:%S}\n")
+            lock.flush()
+            yield
+
+
+def put_back(s3: Any, bucket: str, folder: Path) -> None:
+    """Fill the new bucket with what the last run left."""
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        if path.is_file():
+            s3.put_object(Bucket=bucket, Key=path.relative_to(folder).as_posix(), Body=path.read_bytes())
+
+
+def take_away(s3: Any, bucket: str, folder: Path) -> None:
+    """Keep the bucket's objects for the next run, all or (if we are killed here) those of the run before.
+
+    Of raw data only the last few versions are kept: there is no lifecycle here to expire them.
+    """
+    listed = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    keys = [item["Key"] for page in listed for item in page.get("Contents", ())]
+    versions = sorted({"/".join(key.split("/")[:3]) for key in keys if key.startswith("raw_data/")})
+    dropped = tuple(f"{version}/" for version in versions[:-KEPT_VERSIONS])
+    unfinished = folder.with_name("bucket.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    for key in keys:
+        if key.startswith(dropped):
+            continue
+        path = unfinished / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
