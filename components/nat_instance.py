@@ -1,0 +1,121 @@
+"""A small instance as NAT: a tenth of a NAT gateway's price, with minutes of downtime when it is replaced."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import pulumi
+import pulumi_aws as aws
+
+from components import iam
+from components.naming import Scope
+
+# Amazon's own image and eight lines, rather than a third party's image in the way of all that leaves the VPC.
+IMAGE_PARAMETER: Final = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64"
+INSTANCE_TYPE: Final = "t4g.nano"
+# https://docs.aws.amazon.com/vpc/latest/userguide/work-with-nat-instances.html
+USER_DATA: Final = """\
+#!/bin/bash
+set -eu
+until dnf upgrade -y --releasever=latest && dnf install -y iptables-services; do sleep 10; done
+echo 'net.ipv4.ip_forward = 1' > /etc/sysctl.d/90-nat.conf
+sysctl -p /etc/sysctl.d/90-nat.conf
+systemctl enable --now iptables
+iptables -F FORWARD
+iptables -t nat -A POSTROUTING -o "$(ip -4 route show default | awk '{print $5; exit}')" -j MASQUERADE
+service iptables save
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NatInstanceArgs:
+    """Where the instances stand and whom they serve; `public_subnet_ids` has one subnet a zone."""
+
+    scope: Scope
+    vpc_id: pulumi.Input[str]
+    public_subnet_ids: Mapping[str, pulumi.Input[str]]
+    client_cidrs: Mapping[str, str]
+
+
+class NatInstance(pulumi.ComponentResource):
+    """One NAT instance in each of the given subnets. No key pair: a shell is had through Session Manager."""
+
+    instance_ids: dict[str, pulumi.Output[str]]
+    network_interface_ids: dict[str, pulumi.Output[str]]
+
+    def __init__(self, name: str, args: NatInstanceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Create the instances with what they may do and whom they let in."""
+        super().__init__("ev-population:index:NatInstance", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+
+        firewall = aws.ec2.SecurityGroup(
+            f"{name}-nat",
+            description="NAT instances: HTTPS from the private subnets, HTTPS to anywhere",
+            vpc_id=args.vpc_id,
+            tags={"Name": f"{name}-nat"},
+            opts=child,
+        )
+        for zone, cidr in args.client_cidrs.items():
+            aws.vpc.SecurityGroupIngressRule(
+                f"{name}-nat-from-private-{zone}",
+                security_group_id=firewall.id,
+                description=f"HTTPS from the private subnet in {zone}",
+                cidr_ipv4=cidr,
+                ip_protocol="tcp",
+                from_port=443,
+                to_port=443,
+                opts=child,
+            )
+        aws.vpc.SecurityGroupEgressRule(
+            f"{name}-nat-to-internet",
+            security_group_id=firewall.id,
+            description="HTTPS to anywhere: the source's addresses change",
+            cidr_ipv4="0.0.0.0/0",
+            ip_protocol="tcp",
+            from_port=443,
+            to_port=443,
+            opts=child,
+        )
+
+        role = iam.managed_role(
+            f"{name}-nat",
+            service="ec2.amazonaws.com",
+            managed_policy="AmazonSSMManagedInstanceCore",
+            scope=args.scope,
+            description="NAT instances: Session Manager and nothing else",
+            opts=child,
+        )
+        profile = aws.iam.InstanceProfile(
+            f"{name}-nat",
+            name=f"{name}-nat",
+            role=role.name,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[role.permissions]),
+        )
+        image = aws.ssm.get_parameter_output(name=IMAGE_PARAMETER, opts=pulumi.InvokeOutputOptions(parent=self))
+
+        self.instance_ids, self.network_interface_ids = {}, {}
+        for zone, subnet_id in args.public_subnet_ids.items():
+            instance = aws.ec2.Instance(
+                f"{name}-nat-{zone}",
+                ami=pulumi.Output.unsecret(image.value),  # a public parameter, though parameters count as secret
+                instance_type=INSTANCE_TYPE,
+                subnet_id=subnet_id,
+                associate_public_ip_address=True,
+                source_dest_check=False,  # it forwards what is not addressed to it
+                vpc_security_group_ids=[firewall.id],
+                iam_instance_profile=profile.name,
+                user_data=USER_DATA,
+                user_data_replace_on_change=True,
+                metadata_options={"http_tokens": "required", "http_put_response_hop_limit": 1},
+                root_block_device={"encrypted": True, "volume_type": "gp3"},
+                credit_specification={"cpu_credits": "standard"},  # never billed beyond the hour's price
+                maintenance_options={"auto_recovery": "default"},  # moved to other hardware when its own fails
+                ebs_optimized=True,
+                tags={"Name": f"{name}-nat-{zone}"},
+                # A newer image is no reason to replace it in a preview that changed nothing. To patch it, replace it:
+                # docs/operate.md#nat-instance
+                opts=pulumi.ResourceOptions(parent=self, ignore_changes=["ami"]),
+            )
+            self.instance_ids[zone] = instance.id
+            self.network_interface_ids[zone] = instance.primary_network_interface_id
+        self.register_outputs({"instanceIds": self.instance_ids})
