@@ -1,0 +1,113 @@
+"""What the handlers' tests share: the event's places in a moto cloud, and a context as Lambda gives it."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import psycopg2
+import pytest
+
+import extract
+import load
+from local.open_data import OpenData
+from local.postgres import Database
+
+REGION = "ap-northeast-1"
+BUCKET = "ev-population-test"
+
+
+class Context:
+    """A Lambda context: `remaining` seconds are left, and stay so."""
+
+    def __init__(self, function_name: str = "test", remaining: float = 60) -> None:
+        self.function_name = function_name
+        self.memory_limit_in_mb = 512
+        self.invoked_function_arn = f"arn:aws:lambda:{REGION}:123456789012:function:{function_name}"
+        self.aws_request_id = "00000000-0000-0000-0000-000000000000"
+        self._remaining = remaining
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self._remaining * 1000)
+
+
+@dataclass
+class Pipeline:
+    """The handlers, called as the state machine calls them, over one bucket, one database and one source."""
+
+    database: Database
+    event: dict[str, Any]
+
+    def extract(self, *, force: bool = False, context: Context | None = None) -> dict[str, Any]:
+        event = self.event | ({"force": True} if force else {})
+        return extract.handler(event, context or Context("extract"))
+
+    def stage(self, manifest_key: str, part: int) -> dict[str, Any]:
+        return load.stage(self.event | {"manifest_key": manifest_key, "part": part}, Context("stage"))
+
+    def publish(self, manifest_key: str, execution_id: str, *, force: bool = False) -> dict[str, Any]:
+        event = self.event | {"manifest_key": manifest_key, "execution_id": execution_id, "force": force}
+        return load.publish(event, Context("publish"))
+
+    def run(self, execution_id: str, *, force: bool = False) -> dict[str, Any]:
+        """One execution from end to end; returns publish's answer, or extract's when the source is unchanged."""
+        extracted = self.extract(force=force)
+        if extracted["status"] == "unchanged":
+            return extracted
+        for part in range(extracted["parts"]):
+            self.stage(extracted["manifest_key"], part)
+        return self.publish(extracted["manifest_key"], execution_id, force=force)
+
+    def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self.connection() as connection, connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+            return cursor.fetchall()
+
+    def execute(self, statement: str, *values: Any) -> None:
+        with self.connection() as connection, connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+            connection.commit()
+
+    @contextmanager
+    def connection(self) -> Iterator[Any]:
+        connection = psycopg2.connect(self.database.url)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+def build_pipeline(
+    monkeypatch: pytest.MonkeyPatch, database: Database, source: OpenData | str, *, part_rows: int = 5_000
+) -> Pipeline:
+    """Put the secrets and the bucket into moto, the functions' environment into the process, and return the pipeline."""
+    for name, value in {
+        "SOURCE_URL": source if isinstance(source, str) else source.url,
+        "DATASET_ID": "f6w7-q2d2",
+        "PART_ROWS": str(part_rows),
+        "MAX_REJECTED_FRACTION": "0.01",
+        "MAX_SHRINK_FRACTION": "0.1",
+        "PGSSLMODE": "prefer",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    secrets = boto3.client("secretsmanager")
+    credentials = secrets.create_secret(
+        Name="credentials", SecretString=json.dumps({"username": database.user, "password": database.password})
+    )["ARN"]
+    secret_arn = secrets.create_secret(
+        Name="pipeline",
+        SecretString=json.dumps(
+            {
+                "bucket_name": BUCKET,
+                "host": database.host,
+                "port": database.port,
+                "db_name": database.name,
+                "credentials_arn": credentials,
+            }
+        ),
+    )["ARN"]
+    return Pipeline(database=database, event={"bucket_name": BUCKET, "secret_arn": secret_arn})
