@@ -195,7 +195,7 @@ def definition(
             ),
             "NotifyLoaded": notify(
                 subject(
-                    "{}, {} rows (+{} new, {} updated, -{})",
+                    "{}: {} rows (+{} ~{} -{})",
                     *(f"$.publish.answer.{name}" for name in ("status", "loaded", "inserted", "updated", "removed")),
                 ),
                 message("{}", "$.publish.answer.message"),
