@@ -169,7 +169,7 @@ def one_of(*allowed: str) -> Cleaner:
 
 
 # Whole numbers, also as exports write them after a detour through floating point: "238" or "238.0".
-_INTEGER: Final = re.compile(r"(\d{1,18})(?:\.0*)?")
+_INTEGER: Final = re.compile(r"([0-9]{1,19})(?:\.0*)?")
 
 
 def integer(lowest: int, highest: int, *, unknown: int | None = None) -> Cleaner:
@@ -193,7 +193,7 @@ def integer(lowest: int, highest: int, *, unknown: int | None = None) -> Cleaner
 
 
 # CSV writes "POINT (lon lat)", GeoJSON is not used. Degrees, WGS 84.
-_POINT: Final = re.compile(r"POINT ?\(\s*(-?\d{1,3}(?:\.\d+)?)\s+(-?\d{1,2}(?:\.\d+)?)\s*\)")
+_POINT: Final = re.compile(r"POINT ?\(\s*(-?[0-9]{1,3}(?:\.[0-9]+)?)\s+(-?[0-9]{1,2}(?:\.[0-9]+)?)\s*\)")
 
 
 def coordinate(axis: int) -> Cleaner:

@@ -41,7 +41,7 @@ def postal_code(value: str, state: str) -> str | None:
     cleaned = text(value)
     if cleaned is None or state.strip() not in US_STATES:
         return cleaned
-    if not re.fullmatch(r"\d{3,5}", cleaned):
+    if not re.fullmatch(r"[0-9]{3,5}", cleaned):
         raise ValueError(f"is {shown(cleaned)}, expected 5 digits in {state.strip()}")
     return cleaned.zfill(5)
 
@@ -51,7 +51,7 @@ def census_tract(value: str) -> str | None:
     cleaned = text(value)
     if cleaned is None:
         return None
-    if not re.fullmatch(r"\d{10,11}", cleaned):
+    if not re.fullmatch(r"[0-9]{10,11}", cleaned):
         raise ValueError(f"is {shown(cleaned)}, expected 11 digits")
     return cleaned.zfill(11)
 

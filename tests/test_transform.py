@@ -1,0 +1,189 @@
+"""A part's CSV into rows for COPY: pure, no AWS, no database."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from evdata.dataset import DATASET, RANGE_UNKNOWN
+from evdata.errors import DriftError
+from evdata.transform import Cleaned, clean_part, raw_rows
+
+VEHICLE = {
+    "vin_1_10": "KM8K33AGXL",
+    "county": "King",
+    "city": "Seattle",
+    "state": "WA",
+    "zip_code": "98103",
+    "model_year": "2020",
+    "make": "HYUNDAI",
+    "model": "KONA",
+    "ev_type": "Battery Electric Vehicle (BEV)",
+    "cafv_type": "Clean Alternative Fuel Vehicle Eligible",
+    "electric_range": "258",
+    "base_msrp": "0",
+    "legislative_district": "43",
+    "dol_vehicle_id": "249675142",
+    "geocoded_column": "POINT (-122.34301 47.659185)",
+    "electric_utility": "CITY OF SEATTLE - (WA)|CITY OF TACOMA - (WA)",
+    "_2020_census_tract": "53033004800",
+}
+
+
+def vehicle(key: int = 1, **changes: str) -> dict[str, str]:
+    return VEHICLE | {"dol_vehicle_id": str(key)} | changes
+
+
+def as_csv(rows: Sequence[Mapping[str, str]], *, quoted: bool = True) -> bytes:
+    target = io.StringIO(newline="")
+    header = list(rows[0]) if rows else list(VEHICLE)
+    writer = csv.DictWriter(target, header, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return target.getvalue().encode()
+
+
+def loaded(cleaned: Cleaned) -> list[dict[str, str]]:
+    names = [*(column.name for column in DATASET.columns), "line"]
+    return [dict(zip(names, line.split("\t"), strict=True)) for line in cleaned.copy_text.decode().split("\n")[:-1]]
+
+
+@pytest.mark.parametrize("quoted", [True, False], ids=["all quoted, as SODA writes", "quoted where needed"])
+def test_a_vehicle_arrives_whole(quoted: bool) -> None:
+    cleaned = clean_part(as_csv([VEHICLE], quoted=quoted), DATASET)
+    assert (cleaned.rows, cleaned.rejected) == (1, ())
+    assert loaded(cleaned) == [
+        {
+            "dol_vehicle_id": "249675142",
+            "vin_code": "KM8K33AGXL",
+            "county": "King",
+            "city": "Seattle",
+            "state": "WA",
+            "postal_code": "98103",
+            "model_year": "2020",
+            "make": "HYUNDAI",
+            "model_name": "KONA",
+            "vehicle_type": "Battery Electric Vehicle (BEV)",
+            "cafv_eligibility": "Clean Alternative Fuel Vehicle Eligible",
+            "electric_range": "258",
+            "base_msrp": r"\N",
+            "legislative_district": "43",
+            "longitude": "-122.34301",
+            "latitude": "47.659185",
+            "electric_utility": "CITY OF SEATTLE - (WA)|CITY OF TACOMA - (WA)",
+            "census_tract": "53033004800",
+            "line": "2",
+        }
+    ]
+
+
+def test_columns_are_known_by_name_in_any_order_and_under_either_name() -> None:
+    display = {column.field: column.display for column in DATASET.source_columns}
+    turned = {display[field]: VEHICLE[field] for field in reversed(VEHICLE)}
+    assert loaded(clean_part(as_csv([turned]), DATASET)) == loaded(clean_part(as_csv([VEHICLE]), DATASET))
+
+
+def test_columns_that_the_contract_does_not_know_are_left_out() -> None:
+    assert loaded(clean_part(as_csv([VEHICLE | {"charger": "CCS"}]), DATASET)) == loaded(
+        clean_part(as_csv([VEHICLE]), DATASET)
+    )
+
+
+def test_an_optional_column_that_is_gone_is_unknown_in_every_row() -> None:
+    without = {name: value for name, value in VEHICLE.items() if name != "base_msrp"}
+    (row,) = loaded(clean_part(as_csv([without]), DATASET))
+    assert row["base_msrp"] == r"\N"
+
+
+def test_a_part_without_a_required_column_is_refused_by_its_name() -> None:
+    without = {name: value for name, value in VEHICLE.items() if name not in ("make", "dol_vehicle_id")}
+    with pytest.raises(DriftError, match="lacks make, dol_vehicle_id"):
+        clean_part(as_csv([without]), DATASET)
+
+
+def test_blank_places_are_unknown_and_no_error() -> None:
+    abroad = vehicle(
+        county="", city="", zip_code="", geocoded_column="", legislative_district="", state="BC", model="",
+        electric_utility="", _2020_census_tract="",
+    )  # fmt: skip
+    cleaned = clean_part(as_csv([abroad]), DATASET)
+    (row,) = loaded(cleaned)
+    unknown = {name for name, value in row.items() if value == r"\N"}
+    assert unknown == {
+        *("county", "city", "postal_code", "model_name", "base_msrp", "legislative_district", "longitude", "latitude"),
+        *("electric_utility", "census_tract"),
+    }
+
+
+def test_a_row_that_cannot_be_kept_is_set_aside_with_every_reason() -> None:
+    bad = vehicle(2, make="", model_year="soon", ev_type="Diesel", geocoded_column="here")
+    cleaned = clean_part(as_csv([vehicle(1), bad, vehicle(3)]), DATASET)
+    assert [row["dol_vehicle_id"] for row in loaded(cleaned)] == ["1", "3"]
+    (rejected,) = cleaned.rejected
+    assert (rejected.line, rejected.raw) == (3, bad)
+    assert rejected.reasons == (
+        "model_year is 'soon', expected a whole number",
+        "make is missing",
+        f"ev_type is 'Diesel', expected one of '{VEHICLE['ev_type']}', 'Plug-in Hybrid Electric Vehicle (PHEV)'",
+        "geocoded_column is 'here', expected 'POINT (longitude latitude)'",
+    )
+
+
+@pytest.mark.parametrize("key", ["", "abc", "0", "-1", "9223372036854775808", "1.5"])
+def test_a_row_without_a_usable_key_is_set_aside(key: str) -> None:
+    cleaned = clean_part(as_csv([VEHICLE | {"dol_vehicle_id": key}]), DATASET)
+    assert cleaned.rows == 0
+    assert cleaned.rejected[0].reasons[0].startswith("dol_vehicle_id")
+
+
+def test_records_with_too_few_or_too_many_fields_are_set_aside_and_the_others_kept() -> None:
+    content = as_csv([vehicle(1)]) + b'"short","row"\n' + as_csv([vehicle(2)]).split(b"\n", 1)[1]
+    content += as_csv([vehicle(3) | {"more": "x"}]).split(b"\n", 1)[1]
+    cleaned = clean_part(content, DATASET)
+    assert [(row["dol_vehicle_id"], row["line"]) for row in loaded(cleaned)] == [("1", "2"), ("2", "4")]
+    assert [(row.line, row.reasons) for row in cleaned.rejected] == [
+        (3, ("the record has 2 fields, the header 17",)),
+        (5, ("the record has 18 fields, the header 17",)),
+    ]
+    assert cleaned.rejected[0].raw == {"vin_1_10": "short", "county": "row"}
+    assert cleaned.rejected[1].raw["extra 1"] == "x"
+    assert cleaned.source_rows == 4
+
+
+def test_quotes_commas_line_breaks_and_backslashes_arrive_as_they_are() -> None:
+    name = 'PUD NO 1, "THE\\BEST"\tOF\nWHATCOM'
+    cleaned = clean_part(as_csv([vehicle(1, electric_utility=name), vehicle(2)]), DATASET)
+    first, second = loaded(cleaned)
+    assert first["electric_utility"] == 'PUD NO 1, "THE\\\\BEST"\\tOF\\nWHATCOM', "escaped as COPY reads it"
+    assert second["line"] == "3", "a line break within quotes is no new record"
+
+
+def test_a_broken_byte_costs_its_row_and_not_the_part() -> None:
+    content = as_csv([vehicle(1), vehicle(2, city="CAFE"), vehicle(3)]).replace(b"CAFE", b"CAF\xe9")
+    cleaned = clean_part(content, DATASET)
+    assert [row["dol_vehicle_id"] for row in loaded(cleaned)] == ["1", "3"]
+    assert "not UTF-8" in cleaned.rejected[0].reasons[0]
+
+
+def test_a_part_without_rows_is_no_error() -> None:
+    cleaned = clean_part(as_csv([]), DATASET)
+    assert (cleaned.rows, cleaned.copy_text, cleaned.rejected) == (0, b"", ())
+
+
+def test_facts_across_columns_are_counted_and_the_rows_kept() -> None:
+    rows = [
+        vehicle(1),
+        vehicle(2, electric_range="0"),
+        vehicle(3, cafv_type=RANGE_UNKNOWN, electric_range="0"),
+        vehicle(4, state="OR"),
+        vehicle(5, legislative_district=""),
+    ]
+    cleaned = clean_part(as_csv(rows), DATASET)
+    assert cleaned.rows == 5
+    assert list(cleaned.warnings.values()) == [1, 2]
+
+
+def test_raw_rows_are_found_again_by_their_lines() -> None:
+    content = as_csv([vehicle(1), vehicle(2, city="A\nB"), vehicle(3)])
+    assert raw_rows(content, [3, 4]) == {3: vehicle(2, city="A\nB"), 4: vehicle(3)}
