@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,7 @@ class Cloud:
         self.region = region
         self._log = log
         self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
         self._undo: list[Callable[[], object]] = []
 
@@ -41,6 +43,7 @@ class Cloud:
         self._undo.append(self._server.stop)
         self.url = f"http://127.0.0.1:{self._server.get_host_and_port()[1]}"
         self._lead(self.environment | {"MOTO_PORT": self.url.rpartition(":")[2]})
+        self._session = boto3.Session()
         machines = default_user_config["stepfunctions"]
         before = machines["execute_state_machine"]
         machines["execute_state_machine"] = True
@@ -68,17 +71,13 @@ class Cloud:
 
     def client(self, service: str) -> Any:
         """A boto3 client of this cloud, made once."""
-        if service not in self._clients:
-            config = Config(retries={"total_max_attempts": 1}, max_pool_connections=50)
-            self._clients[service] = boto3.Session().client(
-                cast("Any", service),
-                endpoint_url=self.url,
-                region_name=self.region,
-                aws_access_key_id="local",
-                aws_secret_access_key="local",  # noqa: S106 - opens nothing
-                config=config,
-            )
-        return self._clients[service]
+        with self._lock:  # making one is not safe in several threads, using one is
+            if service not in self._clients:
+                config = Config(retries={"total_max_attempts": 1}, max_pool_connections=50)
+                self._clients[service] = self._session.client(
+                    cast("Any", service), endpoint_url=self.url, region_name=self.region, config=config
+                )
+            return self._clients[service]
 
     def _lead(self, wanted: Mapping[str, str]) -> None:
         before = dict(os.environ)

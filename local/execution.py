@@ -2,6 +2,7 @@
 
 import json
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -55,7 +56,10 @@ class Execution:
         self._states = cloud.client("stepfunctions")
         target = _schedule(cloud, schedule)["Target"]
         event = json.loads(target["Input"]) | ({"force": True} if force else {})
-        self._arn = self._states.start_execution(stateMachineArn=target["Arn"], input=json.dumps(event))["executionArn"]
+        # A name of its own, as Step Functions would make: moto makes none, and publishing knows an execution by it.
+        self._arn = self._states.start_execution(
+            stateMachineArn=target["Arn"], name=str(uuid.uuid4()), input=json.dumps(event)
+        )["executionArn"]
         self._ended = False
 
     def follow(self) -> Iterator[list[State]]:

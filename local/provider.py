@@ -28,7 +28,7 @@ class Provider(Mocks):
         self._postgres = database
         self._lock = threading.Lock()
 
-    def call(self, args: MockCallArgs) -> tuple[dict[str, Any], None]:
+    def call(self, args: MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
         """Answer a question to AWS."""
         region = self._cloud.region
         answers: dict[str, dict[str, Any]] = {
@@ -38,7 +38,7 @@ class Provider(Mocks):
             "aws:ec2/getAmi:getAmi": {"id": "ami-00000000000000000", "imageId": "ami-00000000000000000"},
             "aws:ssm/getParameter:getParameter": {"value": "ami-00000000000000000"},
         }
-        return {**args.args, **answers.get(args.token, {})}, None
+        return {**args.args, **answers.get(args.token, {})}, []
 
     def new_resource(self, args: MockResourceArgs) -> Created:
         """Create one resource, or answer as if it were there."""
