@@ -1,0 +1,235 @@
+"""The extract handler against the Socrata stand-in and a moto bucket."""
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+
+import extract
+from evdata.dataset import DATASET
+from evdata.errors import DriftError, InputError, RawDataError, SourceError, TransientError
+from evdata.socrata import RecordCounter
+from local.misbehaviour import Republishes
+from local.open_data import OpenData
+from local.postgres import Database
+from local.snapshot import Snapshot
+from tests.handler_tools import BUCKET, Context, Pipeline, build_pipeline
+from tests.test_transform import vehicle
+
+VERSION = 1_697_328_000  # 2023-10-15T00:00:00Z
+FOLDER = "raw_data/date=20231015/version=20231015T000000Z"
+
+type Start = Callable[..., OpenData]
+
+
+@pytest.fixture
+def vehicles() -> list[dict[str, str]]:
+    return [vehicle(key) for key in range(1, 26)]
+
+
+@pytest.fixture
+def source(open_data: Start, vehicles: list[dict[str, str]]) -> OpenData:
+    return open_data(vehicles, rows_updated_at=VERSION)
+
+
+@pytest.fixture
+def pipeline(aws: None, monkeypatch: pytest.MonkeyPatch, database: Database, source: OpenData) -> Pipeline:
+    return build_pipeline(monkeypatch, database, source, part_rows=10)
+
+
+def objects() -> dict[str, bytes]:
+    s3 = boto3.client("s3")
+    listed = s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])
+    return {entry["Key"]: s3.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read() for entry in listed}
+
+
+def test_a_version_is_copied_whole_in_parts_with_a_manifest(pipeline: Pipeline, vehicles: list[dict[str, str]]) -> None:
+    answer = pipeline.extract()
+
+    stored = objects()
+    assert set(stored) == {f"{FOLDER}/{name}" for name in ("manifest.json", "parts.json")} | {
+        f"{FOLDER}/part-0000{number}.csv.gz" for number in range(3)
+    }
+    manifest = json.loads(stored[f"{FOLDER}/manifest.json"])
+    assert json.loads(stored[f"{FOLDER}/parts.json"]) == manifest["parts"]
+    rows = []
+    for part in manifest["parts"]:
+        content = stored[part["key"]]
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (part["bytes"], part["sha256"])
+        found = list(csv.DictReader(io.StringIO(gzip.decompress(content).decode(), newline="")))
+        assert len(found) == part["rows"]
+        rows += found
+    assert sorted(rows, key=lambda row: int(row["dol_vehicle_id"])) == vehicles, "every row once, as it came"
+    assert {key: manifest[key] for key in ("dataset_id", "dataset_version", "rows")} == {
+        "dataset_id": "f6w7-q2d2",
+        "dataset_version": "2023-10-15T00:00:00Z",
+        "rows": 25,
+    }
+    message = answer.pop("message")
+    assert answer == {
+        "status": "extracted",
+        "dataset_version": "2023-10-15T00:00:00Z",
+        "manifest_key": f"{FOLDER}/manifest.json",
+        "rows": 25,
+        "parts": 3,
+        "bytes": sum(part["bytes"] for part in manifest["parts"]),
+    }
+    assert "25 rows copied in 3 parts" in message
+    assert "Washington State Department of Licensing" in message
+
+
+def test_rows_are_asked_for_by_name_and_in_the_order_of_the_sources_own_row_identifiers(
+    pipeline: Pipeline, source: OpenData
+) -> None:
+    pipeline.extract()
+    pages = [request.query for request in source.requests if request.path.endswith(".csv")]
+    assert [(page["$order"], page["$limit"], page["$offset"]) for page in pages] == [
+        (":id", "10", offset) for offset in ("0", "10", "20")
+    ]
+    assert {page["$select"] for page in pages} == {",".join(column.field for column in DATASET.source_columns)}
+
+
+def test_a_version_that_was_published_costs_one_request_and_writes_nothing(
+    pipeline: Pipeline, source: OpenData
+) -> None:
+    first = pipeline.run("first")
+    assert first["loaded"] == 25
+    before = objects()
+    source.requests.clear()
+
+    answer = pipeline.extract()
+
+    assert len(source.requests) == 1
+    assert answer["status"] == "unchanged"
+    assert answer["rows"] == 25
+    assert objects() == before
+    assert "unchanged" in answer["message"]
+
+
+def test_force_copies_a_published_version_again(pipeline: Pipeline) -> None:
+    pipeline.run("first")
+    assert pipeline.extract(force=True)["status"] == "extracted"
+
+
+def test_a_version_that_lies_whole_in_the_bucket_is_not_copied_again(pipeline: Pipeline) -> None:
+    first = pipeline.extract()
+    before = objects()
+    again = pipeline.extract()
+    assert objects() == before
+    assert {**again, "message": ""} == {**first, "message": ""}
+    assert "found whole in S3" in again["message"]
+
+
+def test_a_version_with_a_part_missing_is_copied_again(pipeline: Pipeline) -> None:
+    pipeline.extract()
+    whole = objects()
+    boto3.client("s3").delete_object(Bucket=BUCKET, Key=f"{FOLDER}/part-00001.csv.gz")
+    pipeline.extract()
+    part = f"{FOLDER}/part-00001.csv.gz"
+    assert objects()[part] == whole[part], "the same rows make the same bytes"
+
+
+def test_an_unreadable_record_of_what_was_published_costs_a_copy_and_no_run(pipeline: Pipeline) -> None:
+    boto3.client("s3").put_object(Bucket=BUCKET, Key="published.json", Body=b"not json")
+    assert pipeline.extract()["status"] == "extracted"
+
+
+def test_an_empty_dataset_is_refused_and_nothing_is_written(pipeline: Pipeline, source: OpenData) -> None:
+    source.snapshot = replace(source.snapshot, rows=[])
+    with pytest.raises(SourceError, match="has no rows"):
+        pipeline.extract()
+    assert objects() == {}
+
+
+def test_a_dataset_republished_during_the_copy_is_void(pipeline: Pipeline, source: OpenData) -> None:
+    newer = Snapshot.of([vehicle(key) for key in range(1, 30)], rows_updated_at=VERSION + 60)
+    source.behaviours.append(Republishes(on="rows", first=2, snapshot=newer))
+    with pytest.raises(TransientError, match="changed while it was being copied"):
+        pipeline.extract()
+    assert not [key for key in objects() if key.endswith("manifest.json")], "a version without a manifest is none"
+
+
+def test_columns_that_no_longer_fit_are_refused_before_anything_is_written(
+    pipeline: Pipeline, source: OpenData
+) -> None:
+    rows = [{name: value for name, value in vehicle(1).items() if name != "make"}]
+    source.snapshot = Snapshot.of(rows, rows_updated_at=VERSION + 60)
+    with pytest.raises(DriftError, match="required column make"):
+        pipeline.extract()
+    assert objects() == {}
+
+
+def test_an_optional_column_that_is_gone_is_told(pipeline: Pipeline, source: OpenData) -> None:
+    rows = [{name: value for name, value in vehicle(1).items() if name != "base_msrp"} | {"charger": "CCS"}]
+    source.snapshot = Snapshot.of(rows, rows_updated_at=VERSION + 60)
+    message = pipeline.extract()["message"]
+    assert "NULL in the table: base_msrp" in message
+    assert "not loaded: charger" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bucket_name": None}, "bucket_name is None"),
+        ({"bucket_name": ""}, "bucket_name is ''"),
+        ({"force": "yes"}, "force is 'yes', expected true or false"),
+    ],
+)
+def test_an_event_that_is_not_as_agreed_is_refused_by_name(
+    pipeline: Pipeline, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        extract.handler(pipeline.event | change, Context())
+
+
+def test_a_function_deployed_without_its_settings_says_which(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SOURCE_URL")
+    with pytest.raises(InputError, match="SOURCE_URL is not set"):
+        pipeline.extract()
+
+
+def test_the_app_token_is_read_from_its_secret_and_never_logged(
+    pipeline: Pipeline, source: OpenData, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arn = boto3.client("secretsmanager").create_secret(Name="token", SecretString="t0ken-of-mine")["ARN"]
+    monkeypatch.setenv("APP_TOKEN_SECRET_ARN", arn)
+    pipeline.extract()
+    assert {request.headers.get("X-App-Token") for request in source.requests} == {"t0ken-of-mine"}
+    printed = capsys.readouterr()
+    assert "t0ken-of-mine" not in printed.out + printed.err
+
+
+def test_a_bucket_that_does_not_exist_is_said_so(pipeline: Pipeline) -> None:
+    with pytest.raises(RawDataError, match="NoSuchBucket"):
+        extract.handler(pipeline.event | {"bucket_name": "no-such-bucket-anywhere"}, Context())
+
+
+def test_metrics_tell_what_was_extracted(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    pipeline.extract()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    assert [line["RowsExtracted"] for line in lines] == [[25.0]]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_records_are_counted_however_the_bytes_are_cut(size: int) -> None:
+    content = b'"a","b"\n"1","x\ny"\n"2","say ""hi""\n"\n'
+    counter = RecordCounter()
+    for start in range(0, len(content), size):
+        counter.feed(content[start : start + size])
+    assert (counter.records, counter.whole) == (3, True)
+
+
+@pytest.mark.parametrize("cut", [b"", b'"a","b"', b'"a","b"\n"1","x', b'"a","b"\n"1","x\n'])
+def test_a_page_that_ends_within_a_record_is_not_whole(cut: bytes) -> None:
+    counter = RecordCounter()
+    counter.feed(cut)
+    assert not counter.whole
