@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # the stubs are not shipped
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
+VERSION_TABLE: Final = "ev_alembic_version"  # not Alembic's usual name: the database may be another project's too
 HEAD: Final = (
     "0001"  # the newest migration: known without importing Alembic, which takes longer than a look at the table
 )
@@ -151,15 +152,18 @@ def drop_everything(connection: "Connection") -> None:
     """Take away all that the migrations made, and nothing else in the database. Commits."""
     if _version(connection) is not None:
         _alembic(connection, "downgrade", "base")
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP TABLE {VERSION_TABLE}")
+        connection.commit()
 
 
 def _version(connection: "Connection") -> str | None:
     """Return the schema's revision, or None before the first migration."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass('alembic_version') IS NOT NULL")
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (VERSION_TABLE,))
         found = None
         if cursor.fetchone() == (True,):
-            cursor.execute("SELECT version_num FROM alembic_version")
+            cursor.execute(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a constant
             found = cursor.fetchone()
     connection.rollback()
     return found[0] if found else None
