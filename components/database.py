@@ -1,5 +1,6 @@
 """PostgreSQL on RDS, and the secret that says how to reach it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -138,7 +139,7 @@ class Database(pulumi.ComponentResource):
             recovery_window_in_days=SECRET_RECOVERY_DAYS,
             opts=child,
         )
-        self.credentials_arn = instance.master_user_secrets.apply(lambda secrets: str(secrets[0].secret_arn))
+        self.credentials_arn = instance.master_user_secrets.apply(master_secret_arn)
         aws.secretsmanager.SecretVersion(
             f"{name}-pipeline",
             secret_id=secret.id,
@@ -147,7 +148,7 @@ class Database(pulumi.ComponentResource):
                     "bucket_name": args.bucket_name,
                     "host": instance.address,
                     "port": instance.port,
-                    "db_name": DATABASE_NAME,
+                    "db_name": instance.db_name,
                     "credentials_arn": self.credentials_arn,
                 }
             ),
@@ -172,6 +173,14 @@ class Database(pulumi.ComponentResource):
             },
             opts=pulumi.ResourceOptions(parent=self),
         )
+
+
+def master_secret_arn(secrets: Sequence[aws.rds.outputs.InstanceMasterUserSecret]) -> str:
+    """Return the ARN of the secret that RDS made for the master user.
+
+    Empty after a creation that was cut short: raising here would stop the very `pulumi up` that mends it.
+    """
+    return str(secrets[0].secret_arn) if secrets else ""
 
 
 def lifecycle_support(postgres_major: int) -> str:

@@ -107,7 +107,7 @@ class NatInstance(pulumi.ComponentResource):
                 user_data=USER_DATA,
                 user_data_replace_on_change=True,
                 metadata_options={"http_tokens": "required", "http_put_response_hop_limit": 1},
-                root_block_device={"encrypted": True, "volume_type": "gp3"},
+                root_block_device={"encrypted": True, "volume_type": "gp3", "volume_size": 8},
                 credit_specification={"cpu_credits": "standard"},  # never billed beyond the hour's price
                 maintenance_options={"auto_recovery": "default"},  # moved to other hardware when its own fails
                 ebs_optimized=True,
