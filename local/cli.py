@@ -23,10 +23,9 @@ from local.state import PROJECT, State
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the arguments say; return the exit code: 0 succeeded, 1 failed or refused, 2 wrong usage."""
-    parser = _parser()
-    options, more = parser.parse_known_args(arguments)
+    options, more = _parser().parse_known_args(arguments)
     if more and options.command is not _psql:
-        parser.error(f"unrecognized arguments: {' '.join(more)}")
+        options.parser.error(f"unrecognized arguments: {' '.join(more)}")
     options.arguments = more
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _stop)
@@ -58,6 +57,10 @@ def _stop(signum: int, _: object) -> NoReturn:
 def _run(options: argparse.Namespace, display: Display) -> int:
     from local.run import Options, run  # noqa: PLC0415 - --help need not wait for it
 
+    if options.source is not None and options.rows_updated_at is not None:
+        options.parser.error(
+            "argument --rows-updated-at: not allowed with argument --source, which has a version itself"
+        )
     if options.json is not None:
         _writable(options.json)
     display.headline(f"Electric Vehicle Population → PostgreSQL, all on this machine (stack {options.stack})")
@@ -121,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     stack: dict[str, Any] = {"default": "dev", "choices": _stacks(), "help": "the stack's config to use (default: dev)"}
 
     run = commands.add_parser("run", help="deploy, run the state machine once, show what it did")
-    run.set_defaults(command=_run)
+    run.set_defaults(command=_run, parser=run)
     run.add_argument("--stack", **stack)
     where = run.add_mutually_exclusive_group()
     where.add_argument("--data", type=Path, metavar="FILE.csv[.gz]", help="serve this export instead of the sample")

@@ -80,6 +80,7 @@ def _run(options: Options, display: Display, report: Report, stack: ExitStack) -
 
     config = load_stack_config(PROJECT, options.stack, _overrides(options, source))
     region = Settings.parse(config).region
+    given = None if options.database_url is None else database_at(options.database_url)
 
     stack.enter_context(state.locked())
     with clock("packages"), display.step("Lambda archives") as step:
@@ -89,9 +90,9 @@ def _run(options: Options, display: Display, report: Report, stack: ExitStack) -
             for path in (packages.handlers, packages.extract_layer, packages.load_layer)
         )
     with clock("database"), display.step("PostgreSQL") as step:
-        database, mark = _database(options, state, stack)
+        database, mark = _database(given, options, state, stack)
         report.psql = _way_in(options, database)
-        step.detail = _describe(database, options)
+        step.detail = _describe(database)
 
     from local.cloud import Cloud, functions_run_by  # noqa: PLC0415
     from local.deploy import deploy  # noqa: PLC0415
@@ -191,20 +192,19 @@ def _architecture() -> Any:
     return architecture()
 
 
-def _database(options: Options, state: State, stack: ExitStack) -> tuple[Database, str]:
+def _database(given: Database | None, options: Options, state: State, stack: ExitStack) -> tuple[Database, str]:
     """The database, empty if asked for, and the mark that tells it from others."""
-    if options.database_url is None:
+    if given is not None:
+        mark = f"other-{given.fingerprint()}"
         if options.fresh:
-            state.forget()
-        server = stack.enter_context(EmbeddedServer(state.postgres, fresh=options.fresh))
-        database = server.database(DATABASE_NAME, owner=DATABASE_OWNER)
-        return database, f"embedded-{database.fingerprint()}"
-    database = database_at(options.database_url)
-    mark = f"other-{database.fingerprint()}"
+            _drop_ours(given)
+            state.forget(mark)
+        return given, mark
     if options.fresh:
-        _drop_ours(database)
-        state.forget(mark)
-    return database, mark
+        state.forget()
+    server = stack.enter_context(EmbeddedServer(state.postgres, fresh=options.fresh))
+    database = server.database(DATABASE_NAME, owner=DATABASE_OWNER)
+    return database, f"embedded-{database.fingerprint()}"
 
 
 def _drop_ours(database: Database) -> None:
@@ -228,13 +228,13 @@ def _tls(options: Options, database: Database) -> dict[str, str]:
     return {"PGSSLMODE": database.sslmode or "prefer", "PGSSLROOTCERT": database.sslrootcert or ""}
 
 
-def _describe(database: Database, options: Options) -> str:
+def _describe(database: Database) -> str:
     connection = database.connect()
     try:
         number = (connection.info.parameter_status("server_version") or "").partition(" ")[0]
     finally:
         connection.close()
-    where = "embedded, no port" if options.database_url is None else f"at {database.host}:{database.port}"
+    where = "on a socket" if database.host.startswith("/") else f"at {database.host}:{database.port}"
     return f"PostgreSQL {number} {where}, database {database.name}"
 
 
