@@ -16,7 +16,7 @@ import extract
 from evdata.dataset import DATASET
 from evdata.errors import DriftError, InputError, RawDataError, SourceError, TransientError
 from evdata.socrata import RecordCounter
-from local.misbehaviour import Republishes
+from local.misbehaviour import Republishes, refuses_soda2
 from local.open_data import OpenData
 from local.postgres import Database
 from local.snapshot import Snapshot
@@ -233,3 +233,30 @@ def test_a_page_that_ends_within_a_record_is_not_whole(cut: bytes) -> None:
     counter = RecordCounter()
     counter.feed(cut)
     assert not counter.whole
+
+
+def test_soda_3_is_used_when_a_token_is_configured_and_soda_2_is_refused(
+    pipeline: Pipeline, source: OpenData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arn = boto3.client("secretsmanager").create_secret(Name="token", SecretString="t0ken-of-mine")["ARN"]
+    monkeypatch.setenv("APP_TOKEN_SECRET_ARN", arn)
+    source.behaviours.extend(refuses_soda2())
+    assert pipeline.run("first")["loaded"] == 25
+    kinds = [request.kind for request in source.requests]
+    assert kinds.count("count") == 1, "once refused, SODA 2.1 is not asked again"
+    assert kinds.count("soda3") == 2 + 3, "two counts and three pages"
+
+
+def test_without_a_token_a_refusal_of_soda_2_is_final_and_said_so(pipeline: Pipeline, source: OpenData) -> None:
+    source.behaviours.extend(refuses_soda2())
+    with pytest.raises(SourceError, match="status 403: permission_denied Please use the v3 API"):
+        pipeline.extract()
+
+
+def test_an_unknown_dataset_is_refused_at_once_in_the_sources_words(
+    pipeline: Pipeline, source: OpenData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATASET_ID", "aaaa-bbbb")
+    with pytest.raises(SourceError, match=r"status 404: dataset\.missing Not found"):
+        pipeline.extract()
+    assert len(source.requests) == 1

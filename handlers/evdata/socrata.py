@@ -1,9 +1,10 @@
-"""The source: a Socrata dataset through SODA 2.1.
+"""The source: a Socrata dataset through SODA 2.1, or SODA 3 where a token is configured and SODA 2.1 is refused.
 
 Every answer is proven before it counts: its status, its content type, its gzip trailer, its rows. What can pass is
 asked again with backoff as long as the budget lasts; what cannot is refused at once. API: https://dev.socrata.com/docs/
 """
 
+import csv
 import io
 import random
 import time
@@ -27,6 +28,8 @@ MAX_ATTEMPTS: Final = 6
 
 # 202: still computing. 429: throttled. 5xx: Socrata's own trouble.
 _PASSING_STATUSES: Final = (202, 408, 425, 429, 500, 502, 503, 504)
+# What a server says that no longer answers an interface: forbidden, not found, method not allowed, gone.
+_REFUSING_STATUSES: Final = (401, 403, 404, 405, 410)
 
 
 class Budget(Protocol):
@@ -64,6 +67,10 @@ class _Passing(Exception):  # noqa: N818 - a signal between the functions of thi
         self.wait_seconds = wait_seconds
 
 
+class _RefusedError(SourceError):
+    """The server refuses the interface, or us."""
+
+
 class Socrata:
     """One dataset of one Socrata server. Raises `SourceError` for what cannot pass, `TransientError` if it did not."""
 
@@ -85,6 +92,8 @@ class Socrata:
         if app_token:
             self._session.headers["X-App-Token"] = app_token
         self._sleep = sleep
+        self._has_token = bool(app_token)
+        self._speaks_soda3 = False  # until SODA 2.1 is refused
 
     @property
     def source(self) -> str:
@@ -93,7 +102,7 @@ class Socrata:
 
     def metadata(self) -> Metadata:
         path = f"/api/views/{self.dataset_id}.json"
-        document = self._get(path, {}, _read_json)
+        document = self._ask("GET", path, _read_json)
         try:
             return Metadata(
                 name=document["name"],
@@ -110,15 +119,19 @@ class Socrata:
             ) from error
 
     def count(self) -> int:
+        """Return how many rows there are."""
         path = f"/resource/{self.dataset_id}.json"
-        answer = self._get(path, {"$select": "count(*)"}, _read_json)
+        answer = self._either(
+            lambda: self._ask("GET", path, _read_json, query={"$select": "count(*)"}),
+            lambda: self._soda3("SELECT count(*)", _read_csv),
+        )
         try:
             # The key is count, or count_1 where the dataset has a column of that name.
             (row,) = answer
             (value,) = row.values()
             return int(value)
         except (AttributeError, TypeError, ValueError) as error:
-            raise SourceError(f"{self.base_url}{path} did not answer a count but {str(answer)[:200]!r}") from error
+            raise SourceError(f"{self.source} did not answer a count but {str(answer)[:200]!r}") from error
 
     def page(self, fields: tuple[str, ...], *, offset: int, limit: int) -> Page:
         """Return at most `limit` rows from `offset` on, in the order of the source's own row identifiers.
@@ -126,16 +139,56 @@ class Socrata:
         Without that order pages overlap and rows go missing. The page may hold fewer rows than asked for.
         """
         query = {"$select": ",".join(fields), "$order": ":id", "$limit": str(limit), "$offset": str(offset)}
-        return self._get(f"/resource/{self.dataset_id}.csv", query, _read_page)
+        return self._either(
+            lambda: self._ask("GET", f"/resource/{self.dataset_id}.csv", _read_page, query=query),
+            lambda: self._soda3_page(fields, offset=offset, limit=limit),
+        )
 
-    def _get[T](self, path: str, query: Mapping[str, str], read: Callable[[requests.Response], T]) -> T:
+    def _either[T](self, soda2: Callable[[], T], soda3: Callable[[], T]) -> T:
+        """Ask through SODA 2.1 until the server refuses that; from then on through SODA 3, which wants a token."""
+        if not self._speaks_soda3:
+            try:
+                return soda2()
+            except _RefusedError:
+                if not self._has_token:
+                    raise
+                self._speaks_soda3 = True
+        return soda3()
+
+    def _soda3_page(self, fields: tuple[str, ...], *, offset: int, limit: int) -> Page:
+        number, remainder = divmod(offset, limit)
+        if remainder:
+            raise SourceError(
+                f"{self.source} gave fewer rows a page than the {limit} asked for, but SODA 3 numbers its pages. "
+                "Set partRows to what the server gives."
+            )
+        statement = f"SELECT {', '.join(fields)} ORDER BY :id"
+        return self._soda3(statement, _read_page, page={"pageNumber": number + 1, "pageSize": limit})
+
+    def _soda3[T](self, statement: str, read: Callable[[requests.Response], T], **options: Any) -> T:
+        # https://dev.socrata.com/docs/queries/page
+        path = f"/api/v3/views/{self.dataset_id}/query.csv"
+        return self._ask("POST", path, read, body={"query": statement, "includeSynthetic": False, **options})
+
+    def _ask[T](
+        self,
+        method: str,
+        path: str,
+        read: Callable[[requests.Response], T],
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> T:
+        """Ask until an answer counts, and return what `read` makes of it."""
         url = f"{self.base_url}{path}"
         tried: list[str] = []
         while True:
             try:
-                with self._session.get(
+                with self._session.request(
+                    method,
                     url,
                     params=query,
+                    json=body,
                     stream=True,
                     timeout=(CONNECT_TIMEOUT_SECONDS, min(READ_TIMEOUT_SECONDS, max(self._budget(), 1))),
                 ) as response:
@@ -162,6 +215,8 @@ class Socrata:
         status = response.status_code
         if status in _PASSING_STATUSES:
             raise _Passing(f"status {status}", _retry_after(response))
+        if status in _REFUSING_STATUSES:
+            raise _RefusedError(f"{response.url} answered status {status}: {_socrata_message(response)}")
         if status != 200:
             raise SourceError(f"{response.url} answered status {status}: {_socrata_message(response)}")
         if "html" in response.headers.get("Content-Type", ""):
@@ -175,6 +230,11 @@ def _read_json(response: requests.Response) -> Any:
         return response.json()
     except ValueError as error:
         raise _Passing(f"no JSON but {response.text[:80]!r}") from error
+
+
+def _read_csv(response: requests.Response) -> list[dict[str, str]]:
+    """Read a small answer whole."""
+    return list(csv.DictReader(io.StringIO(response.text)))
 
 
 def _read_page(response: requests.Response) -> Page:
