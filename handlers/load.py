@@ -15,13 +15,15 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from evdata import staging, transform
+from evdata import staging
+from evdata.contract import Dataset
 from evdata.dataset import DATASET
 from evdata.environment import event_flag, event_number, event_text, number_setting
 from evdata.errors import InputError, PipelineError, RawDataError
-from evdata.manifest import Manifest, Part, Published, is_manifest_key, iso
-from evdata.publishing import Guards, Publication
+from evdata.manifest import Part, Published, is_manifest_key, iso
+from evdata.publishing import Guards, Outcome, Publication
 from evdata.raw_store import RawStore
+from evdata.transform import Cleaned, clean_part, raw_rows
 from evdata.warehouse import Warehouse, migrate, translated
 
 # What is left of a function's time when the database has to be done: enough to say so before Lambda says nothing.
@@ -36,10 +38,20 @@ def stage(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one item of the state machine's LoadParts state."""
     store, warehouse, manifest_key = _places(event, context)
     number = event_number(event, "part")
+    cleaned = stage_part(store, warehouse, DATASET, manifest_key, number)
+    metrics.add_metric("RowsStaged", MetricUnit.Count, cleaned.rows)
+    metrics.flush_metrics()
+    answer = {"part": number, "rows": cleaned.rows, "rejected": len(cleaned.rejected)}
+    logger.info("part staged", extra={"answer": answer})
+    return answer
+
+
+def stage_part(store: RawStore, warehouse: Warehouse, dataset: Dataset, manifest_key: str, number: int) -> Cleaned:
+    """Check, clean and stage one part; when that fails, leave the reason behind for publish to tell."""
     try:
         manifest = store.manifest(manifest_key)
         part = manifest.part(number)
-        cleaned = transform.clean_part(_inflate(store.part(part), part), DATASET)
+        cleaned = clean_part(_inflate(store.part(part), part), dataset)
         if cleaned.source_rows != part.rows:
             raise RawDataError(
                 f"part {number} holds {cleaned.source_rows} rows, the manifest says {part.rows}. "
@@ -47,47 +59,72 @@ def stage(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             )
         with warehouse.connect() as connection, translated():
             migrate(connection)
-            staging.stage(connection, DATASET, manifest, number, cleaned)
+            staging.stage(connection, dataset, manifest, number, cleaned)
     except PipelineError as error:
-        # Publish tells the reason; if it cannot be left behind, this error still stands in the log and the Map run.
+        # If the reason cannot be left behind, this error still stands in the log and in the Map run.
         with suppress(PipelineError), warehouse.connect() as connection, translated():
             migrate(connection)
             staging.write_failure(connection, manifest_key, number, f"{type(error).__name__}: {error}")
         raise
-    metrics.add_metric("RowsStaged", MetricUnit.Count, cleaned.rows)
-    metrics.flush_metrics()
-    logger.info("part staged", extra={"part": number, "rows": cleaned.rows, "rejected": len(cleaned.rejected)})
-    return {"part": number, "rows": cleaned.rows, "rejected": len(cleaned.rejected)}
+    return cleaned
 
 
 @logger.inject_lambda_context
 def publish(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer the state machine's Publish state."""
     store, warehouse, manifest_key = _places(event, context)
-    execution_id = event_text(event, "execution_id")
-    guards = Guards(
-        max_rejected_fraction=number_setting("MAX_REJECTED_FRACTION", float),
-        max_shrink_fraction=number_setting("MAX_SHRINK_FRACTION", float),
+    outcome = publish_version(
+        store,
+        warehouse,
+        DATASET,
+        manifest_key,
+        execution_id=event_text(event, "execution_id"),
+        force=event_flag(event, "force"),
+        guards=Guards(
+            max_rejected_fraction=number_setting("MAX_REJECTED_FRACTION", float),
+            max_shrink_fraction=number_setting("MAX_SHRINK_FRACTION", float),
+        ),
     )
-    manifest = store.manifest(manifest_key)
-
-    def read_raw(number: int, lines: list[int]) -> dict[int, dict[str, str]]:
-        part = manifest.part(number)
-        return transform.raw_rows(_inflate(store.part(part), part), lines)
-
-    with warehouse.connect() as connection, translated():
-        migrate(connection)
-        outcome = Publication(
-            connection, DATASET, manifest, execution_id=execution_id, force=event_flag(event, "force")
-        ).run(guards, read_raw)
-    if outcome.status != "superseded":
-        store.put_published(_published(manifest, outcome.loaded + outcome.rejected, execution_id))
     for name in ("loaded", "inserted", "updated", "removed", "rejected"):
         metrics.add_metric(f"Rows{name.capitalize()}", MetricUnit.Count, getattr(outcome, name))
     metrics.add_metric("PublishSuccess", MetricUnit.Count, 1)
     metrics.flush_metrics()
     logger.info(outcome.message, extra={"answer": outcome.to_dict()})
     return outcome.to_dict()
+
+
+def publish_version(
+    store: RawStore,
+    warehouse: Warehouse,
+    dataset: Dataset,
+    manifest_key: str,
+    *,
+    execution_id: str,
+    force: bool,
+    guards: Guards,
+) -> Outcome:
+    """Make the staged parts the table, then write down in the bucket which version stands there."""
+    manifest = store.manifest(manifest_key)
+
+    def read_raw(number: int, lines: list[int]) -> dict[int, dict[str, str]]:
+        part = manifest.part(number)
+        return raw_rows(_inflate(store.part(part), part), lines)
+
+    with warehouse.connect() as connection, translated():
+        migrate(connection)
+        publication = Publication(connection, dataset, manifest, execution_id=execution_id, force=force)
+        outcome = publication.run(guards, read_raw)
+    if outcome.status != "superseded":
+        store.put_published(
+            Published(
+                dataset_id=manifest.dataset_id,
+                dataset_version=iso(manifest.dataset_version),
+                manifest_key=manifest.key,
+                rows=outcome.source,
+                execution_id=execution_id,
+            )
+        )
+    return outcome
 
 
 def _places(event: dict[str, Any], context: LambdaContext) -> tuple[RawStore, Warehouse, str]:
@@ -108,13 +145,3 @@ def _inflate(content: bytes, part: Part) -> bytes:
         raise RawDataError(
             f"part {part.part} at {part.key} is not whole gzip ({error}). Run again with force."
         ) from error
-
-
-def _published(manifest: Manifest, rows: int, execution_id: str) -> Published:
-    return Published(
-        dataset_id=manifest.dataset_id,
-        dataset_version=iso(manifest.dataset_version),
-        manifest_key=manifest.key,
-        rows=rows,
-        execution_id=execution_id,
-    )

@@ -367,6 +367,9 @@ class Publication:
         ]
         if rejected:
             lines.append(f"{self._worst()} They stand in rejected_row.")
+        extracted = {column["fieldName"] for column in self._manifest.columns}
+        if gone := [column.display for column in self._dataset.source_columns if column.field not in extracted]:
+            lines.append(f"Gone from the source, NULL in the table: {', '.join(gone)}.")
         lines.extend(f"Warning: {count:,} rows break '{name}'." for name, count in self._warnings().items() if count)
         lines.append(f"Source: {self._dataset.attribution}.")
         return "\n".join(lines)
