@@ -45,11 +45,16 @@ format: $(VENV)/.ready-dev  ## Format and sort what can be mended by itself
 package: $(VENV)/.ready  ## Build the Lambda archives
 	@$(BIN)/python -m components.packaging
 
+bench: $(VENV)/.ready  ## Speed and memory as ratios, side by side in one run
+	$(UV) pip install --quiet --python $(BIN)/python -r benchmarks/requirements.txt
+	PYTHONPATH=.:handlers $(BIN)/python -m benchmarks
+
 lock: $(BIN)/python  ## Pin every requirement anew
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.12 --generate-hashes handlers/requirements.in -o handlers/requirements.txt --no-annotate --custom-compile-command "make lock"
 	$(UV) pip compile --quiet --universal --python-version 3.12 --generate-hashes handlers/requirements-extract.in -c handlers/requirements.txt -o handlers/requirements-extract.txt --no-annotate --custom-compile-command "make lock"
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.12 requirements.in -c handlers/requirements.txt -o requirements.txt --no-annotate --custom-compile-command "make lock"
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.12 requirements-dev.in -o requirements-dev.txt --no-annotate --custom-compile-command "make lock"
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.12 benchmarks/requirements.in -c requirements.txt -o benchmarks/requirements.txt --no-annotate --custom-compile-command "make lock"
 
 clean:  ## Remove what was built and loaded here
 	rm -rf $(VENV) .build .local .pytest_cache .mypy_cache .ruff_cache .hypothesis
