@@ -166,6 +166,12 @@ def test_a_broken_byte_costs_its_row_and_not_the_part() -> None:
     assert "not UTF-8" in cleaned.rejected[0].reasons[0]
 
 
+def test_a_line_break_within_a_value_does_not_pass_for_two_values() -> None:
+    cleaned = clean_part(as_csv([vehicle(1, vin_1_10="KM8K33AGXL\nKM8K33AGXL"), vehicle(2)]), DATASET)
+    assert [row["dol_vehicle_id"] for row in loaded(cleaned)] == ["2"]
+    assert "expected 10 capitals or digits" in cleaned.rejected[0].reasons[0]
+
+
 def test_a_part_without_rows_is_no_error() -> None:
     cleaned = clean_part(as_csv([]), DATASET)
     assert (cleaned.rows, cleaned.copy_text, cleaned.rejected) == (0, b"", ())

@@ -36,6 +36,9 @@ class Column:
     comment: str
     not_null: bool = False
     history: bool = True  # a change of this column makes a new version of the row
+    # Matches texts that `clean` leaves as they are and COPY reads as they are. For columns of many distinct values: a
+    # part in which every value matches is taken over without a look at each.
+    verbatim: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ and factorizes; each rule sees a value once; the answers are spread over the row
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,22 +51,23 @@ def clean_part(content: bytes, dataset: Dataset) -> Cleaned:
     Raises `DriftError` when the header lacks a required column. A record with too few or too many fields is rejected
     like any other row that cannot be kept. Line numbers count records: a quoted line break does not move them.
     """
-    frame, lines, malformed = _read(content, dataset)
-    cleaned = [_clean_column(frame, column) for column in dataset.columns]
-    bad = np.zeros(len(frame), dtype=bool)
+    source, lines, malformed = _read(content, dataset)
+    cleaned = [_clean_column(source, column) for column in dataset.columns]
+    bad = np.zeros(len(lines), dtype=bool)
     for values in cleaned:
-        bad |= values.bad
-    rejected = [*malformed, *_rejected(frame, lines, dataset, cleaned, bad)]
-    keep = ~bad
-    texts = [values.texts[keep].tolist() for values in cleaned]
-    texts.append(list(map(str, lines[keep].tolist())))
-    rows = int(keep.sum())
+        if values.bad is not None:
+            bad |= values.bad
+    kept = ~bad if bad.any() else slice(None)
+    texts = [values.texts[kept].tolist() for values in cleaned]
+    texts.append(list(map(str, lines[kept].tolist())))
+    rows = len(texts[-1])
     copy_text = "\n".join(map("\t".join, zip(*texts, strict=True))) + "\n" if rows else ""
+    rejected = [*malformed, *_rejected(source, lines, dataset, cleaned, bad)]
     return Cleaned(
         copy_text=copy_text.encode(),
         rows=rows,
         rejected=tuple(sorted(rejected, key=lambda row: row.line)),
-        warnings=_warnings(frame[keep], dataset),
+        warnings=_warnings(source, kept, dataset),
     )
 
 
@@ -77,7 +79,7 @@ def raw_rows(content: bytes, lines: Sequence[int]) -> dict[int, dict[str, str]]:
     return {line: _as_raw(header, fields) for line, fields in enumerate(reader, start=2) if line in wanted}
 
 
-def _read(content: bytes, dataset: Dataset) -> tuple[pd.DataFrame, np.ndarray, list[Rejected]]:
+def _read(content: bytes, dataset: Dataset) -> tuple["_Source", np.ndarray, list[Rejected]]:
     """Return the part as texts under field names, the line of each row, and the records that do not parse."""
     header = next(csv.reader(io.StringIO(_decode(content.split(b"\n", 1)[0]))), [])
     fields = [dataset.field_of(name.strip()) for name in header]
@@ -108,7 +110,7 @@ def _read(content: bytes, dataset: Dataset) -> tuple[pd.DataFrame, np.ndarray, l
             frame[column.field] = ""
     if lines is None:
         lines = np.arange(2, len(frame) + 2)
-    return frame, lines, malformed
+    return _Source(frame), lines, malformed
 
 
 def _is_rectangular(content: bytes, width: int) -> bool:
@@ -143,18 +145,54 @@ def _as_raw(header: Sequence[str], fields: Sequence[str]) -> dict[str, str]:
     return dict(zip(names, fields, strict=False))
 
 
+class _Source:
+    """A part's texts by field; each field is numbered by its distinct values once, however many columns ask."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+        self._factorized: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def texts(self, field: str) -> Texts:
+        return np.asarray(self._frame[field], dtype=object)
+
+    def raw(self, row: int, fields: Sequence[str]) -> dict[str, str]:
+        return {field: str(self._frame[field].iat[row]) for field in fields}
+
+    def distinct(self, fields: tuple[str, ...]) -> tuple[np.ndarray, list[tuple[str, ...]]]:
+        """Return the number of each row's combination of `fields`, and the combinations in that order."""
+        codes, values = self._factorize(fields[0])
+        combinations: list[tuple[str, ...]] = [(value,) for value in values]
+        for field in fields[1:]:
+            more_codes, more_values = self._factorize(field)
+            width = max(len(more_values), 1)
+            codes, pairs = pd.factorize(codes * width + more_codes)
+            combinations = [(*combinations[pair // width], more_values[pair % width]) for pair in pairs.tolist()]
+        return codes, combinations
+
+    def _factorize(self, field: str) -> tuple[np.ndarray, np.ndarray]:
+        if field not in self._factorized:
+            codes, values = pd.factorize(self.texts(field))
+            self._factorized[field] = codes, values
+        return self._factorized[field]
+
+
 @dataclass(frozen=True, slots=True)
 class _Values:
-    """A cleaned column, spread over the rows: COPY's texts, where it is bad, and the reason for each distinct value."""
+    """A cleaned column, spread over the rows: COPY's texts, and where and why it is bad."""
 
     texts: Texts
-    bad: np.ndarray
-    codes: np.ndarray
-    reasons: list[str | None]
+    bad: np.ndarray | None = None
+    codes: np.ndarray | None = None
+    reasons: tuple[str | None, ...] = ()
 
 
-def _clean_column(frame: pd.DataFrame, column: Column) -> _Values:
-    codes, distinct = _factorize(frame, column.fields)
+def _clean_column(source: _Source, column: Column) -> _Values:
+    if column.verbatim:
+        texts = source.texts(column.fields[0])
+        # One match over all values instead of one call a value.
+        if re.fullmatch(f"(?:(?:{column.verbatim})\n)*", "\n".join([*texts, ""])):
+            return _Values(texts)
+    codes, distinct = source.distinct(column.fields)
     texts = np.empty(len(distinct), dtype=object)
     reasons: list[str | None] = [None] * len(distinct)
     for position, values in enumerate(distinct):
@@ -163,40 +201,29 @@ def _clean_column(frame: pd.DataFrame, column: Column) -> _Values:
         except ValueError as reason:
             cleaned, reasons[position] = None, f"{column.fields[0]} {reason}"
         texts[position] = NULL if cleaned is None else cleaned.translate(_ESCAPES)
+    if not any(reasons):
+        return _Values(texts[codes])
     is_bad = np.array([reason is not None for reason in reasons], dtype=bool)
-    return _Values(texts[codes], is_bad[codes], codes, reasons)
-
-
-def _factorize(frame: pd.DataFrame, fields: tuple[str, ...]) -> tuple[np.ndarray, list[tuple[str, ...]]]:
-    """Number the distinct combinations of `fields`; return each row's number, and the combinations in that order."""
-    codes, values = pd.factorize(frame[fields[0]])
-    distinct: list[tuple[str, ...]] = [(value,) for value in values]
-    for name in fields[1:]:
-        more_codes, more_values = pd.factorize(frame[name])
-        width = max(len(more_values), 1)
-        codes, pairs = pd.factorize(codes * width + more_codes)
-        distinct = [(*distinct[int(pair) // width], str(more_values[int(pair) % width])) for pair in pairs]
-    return codes, distinct
+    return _Values(texts[codes], is_bad[codes], codes, tuple(reasons))
 
 
 def _rejected(
-    frame: pd.DataFrame, lines: np.ndarray, dataset: Dataset, cleaned: list[_Values], bad: np.ndarray
+    source: _Source, lines: np.ndarray, dataset: Dataset, cleaned: list[_Values], bad: np.ndarray
 ) -> list[Rejected]:
-    present = [column.field for column in dataset.source_columns]
+    fields = [column.field for column in dataset.source_columns]
     rejected = []
-    for row in np.flatnonzero(bad):
-        reasons = (values.reasons[values.codes[row]] for values in cleaned)
-        raw = dict(zip(present, frame.loc[row, present], strict=True))
+    for row in np.flatnonzero(bad).tolist():
+        reasons = (values.reasons[values.codes[row]] for values in cleaned if values.codes is not None)
         # Two columns made from one field give one reason.
         unique = tuple(dict.fromkeys(reason for reason in reasons if reason))
-        rejected.append(Rejected(line=int(lines[row]), raw=raw, reasons=unique))
+        rejected.append(Rejected(line=int(lines[row]), raw=source.raw(row, fields), reasons=unique))
     return rejected
 
 
-def _warnings(frame: pd.DataFrame, dataset: Dataset) -> dict[str, int]:
+def _warnings(source: _Source, kept: np.ndarray | slice, dataset: Dataset) -> dict[str, int]:
     counts = {}
     for expectation in dataset.expectations:
-        codes, distinct = _factorize(frame, expectation.fields)
+        codes, distinct = source.distinct(expectation.fields)
         broken = np.array([not expectation.holds(*values) for values in distinct], dtype=bool)
-        counts[expectation.name] = int(broken[codes].sum()) if len(distinct) else 0
+        counts[expectation.name] = int(broken[codes[kept]].sum()) if len(distinct) else 0
     return counts
