@@ -8,6 +8,7 @@ import functools
 import json
 import runpy
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -197,7 +198,11 @@ def record(
             program()
             return pulumi.Output.all(**root.outputs).apply(recording.outputs.update)
 
-        pulumi.runtime.test(run)()  # waits for every registration and every apply
+        wait_for_all = pulumi.runtime.test(run)  # type: ignore[no-untyped-call] # every registration, every apply
+        with warnings.catch_warnings():
+            # pulumi_aws deprecates classes of its own as they are imported; what we use of it still warns.
+            warnings.filterwarnings("ignore", r"aws\.\S+ has been deprecated in favor of", DeprecationWarning)
+            wait_for_all()
     return recording
 
 
@@ -229,10 +234,12 @@ def record_stack(stack: str = "dev", **overrides: str) -> Recording:
 
 @functools.cache
 def _record_stack(stack: str, overrides: tuple[tuple[str, str], ...]) -> Recording:
-    return record_stack_anew(stack, **dict(overrides))
+    return record_stack_anew(stack, dict(overrides))
 
 
-def record_stack_anew(stack: str, *, recording: Recording | None = None, **overrides: str) -> Recording:
+def record_stack_anew(
+    stack: str, overrides: Mapping[str, str] | None = None, recording: Recording | None = None
+) -> Recording:
     """Return the recording of `stack`, made now."""
     return record(
         run_program,

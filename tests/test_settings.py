@@ -304,5 +304,5 @@ def test_settings_cannot_be_changed() -> None:
 def test_the_program_creates_nothing_when_config_is_refused() -> None:
     recording = Recording()
     with pytest.raises(SettingsError, match="nothing was changed"):
-        record_stack_anew("dev", recording=recording, databaseStorageGb="5")
+        record_stack_anew("dev", {"databaseStorageGb": "5"}, recording)
     assert recording.resources == []
