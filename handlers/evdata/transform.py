@@ -189,8 +189,9 @@ class _Values:
 def _clean_column(source: _Source, column: Column) -> _Values:
     if column.verbatim:
         texts = source.texts(column.fields[0])
-        # One match over all values instead of one call a value.
-        if re.fullmatch(f"(?:(?:{column.verbatim})\n)*", "\n".join([*texts, ""])):
+        # One match over all values instead of one call a value; a line break within a value would make it two.
+        joined = "\n".join([*texts, ""])
+        if joined.count("\n") == len(texts) and re.fullmatch(rf"(?:(?:{column.verbatim})\n)*", joined):
             return _Values(texts)
     codes, distinct = source.distinct(column.fields)
     texts = np.empty(len(distinct), dtype=object)
