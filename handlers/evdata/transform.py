@@ -62,7 +62,7 @@ def clean_part(content: bytes, dataset: Dataset) -> Cleaned:
     texts.append(list(map(str, lines[kept].tolist())))
     rows = len(texts[-1])
     copy_text = "\n".join(map("\t".join, zip(*texts, strict=True))) + "\n" if rows else ""
-    rejected = [*malformed, *_rejected(source, lines, dataset, cleaned, bad)]
+    rejected = [*malformed, *_rejected(source, lines, cleaned, bad)]
     return Cleaned(
         copy_text=copy_text.encode(),
         rows=rows,
@@ -93,11 +93,12 @@ def _read(content: bytes, dataset: Dataset) -> tuple["_Source", np.ndarray, list
     lines: np.ndarray | None = None
     if not _is_rectangular(content, len(header)):
         content, lines, malformed = _set_aside_malformed(content, header)
+    present = [name for name in fields if name]
     frame = pd.read_csv(
         io.BytesIO(content),
         header=0,
         names=[name or f"unknown {position}" for position, name in enumerate(fields)],
-        usecols=[name for name in fields if name],
+        usecols=present,
         dtype=object,
         keep_default_na=False,
         na_filter=False,
@@ -106,17 +107,17 @@ def _read(content: bytes, dataset: Dataset) -> tuple["_Source", np.ndarray, list
         skip_blank_lines=False,
     )
     for column in dataset.source_columns:
-        if column.field not in frame:  # optional and gone: unknown in every row
+        if column.field not in present:  # optional and gone: unknown in every row
             frame[column.field] = ""
     if lines is None:
         lines = np.arange(2, len(frame) + 2)
-    return _Source(frame), lines, malformed
+    return _Source(frame, present), lines, malformed
 
 
 def _is_rectangular(content: bytes, width: int) -> bool:
     """Whether every record plausibly has `width` fields: as many separators as that makes, outside quotes."""
     outside = b"".join(content.split(b'"')[::2]).rstrip(b"\r\n")
-    return outside.count(b",") == (outside.count(b"\n") + 1) * (width - 1)
+    return all(record.count(b",") == width - 1 for record in outside.split(b"\n"))
 
 
 def _set_aside_malformed(content: bytes, header: list[str]) -> tuple[bytes, np.ndarray, list[Rejected]]:
@@ -148,15 +149,17 @@ def _as_raw(header: Sequence[str], fields: Sequence[str]) -> dict[str, str]:
 class _Source:
     """A part's texts by field; each field is numbered by its distinct values once, however many columns ask."""
 
-    def __init__(self, frame: pd.DataFrame) -> None:
+    def __init__(self, frame: pd.DataFrame, present: Sequence[str]) -> None:
+        """`present` are the fields that the part has: of `frame`'s, those that were not filled in."""
         self._frame = frame
+        self._present = present
         self._factorized: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def texts(self, field: str) -> Texts:
         return np.asarray(self._frame[field], dtype=object)
 
-    def raw(self, row: int, fields: Sequence[str]) -> dict[str, str]:
-        return {field: str(self._frame[field].iat[row]) for field in fields}
+    def raw(self, row: int) -> dict[str, str]:
+        return {field: str(self._frame[field].iat[row]) for field in self._present}
 
     def distinct(self, fields: tuple[str, ...]) -> tuple[np.ndarray, list[tuple[str, ...]]]:
         """Return the number of each row's combination of `fields`, and the combinations in that order."""
@@ -208,16 +211,13 @@ def _clean_column(source: _Source, column: Column) -> _Values:
     return _Values(texts[codes], is_bad[codes], codes, tuple(reasons))
 
 
-def _rejected(
-    source: _Source, lines: np.ndarray, dataset: Dataset, cleaned: list[_Values], bad: np.ndarray
-) -> list[Rejected]:
-    fields = [column.field for column in dataset.source_columns]
+def _rejected(source: _Source, lines: np.ndarray, cleaned: list[_Values], bad: np.ndarray) -> list[Rejected]:
     rejected = []
     for row in np.flatnonzero(bad).tolist():
         reasons = (values.reasons[values.codes[row]] for values in cleaned if values.codes is not None)
         # Two columns made from one field give one reason.
         unique = tuple(dict.fromkeys(reason for reason in reasons if reason))
-        rejected.append(Rejected(line=int(lines[row]), raw=source.raw(row, fields), reasons=unique))
+        rejected.append(Rejected(line=int(lines[row]), raw=source.raw(row), reasons=unique))
     return rejected
 
 
