@@ -1,6 +1,7 @@
 """What the handlers' tests share: the event's places in a moto cloud, and a context as Lambda gives it."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,10 @@ class Pipeline:
         event = self.event | {"manifest_key": manifest_key, "execution_id": execution_id, "force": force}
         return load.publish(event, Context("publish"))
 
+    def set_part_rows(self, rows: int) -> None:
+        """Have extract copy parts of so many rows from now on, as another deployment might."""
+        os.environ["PART_ROWS"] = str(rows)
+
     def run(self, execution_id: str, *, force: bool = False) -> dict[str, Any]:
         """One execution from end to end; returns publish's answer, or extract's when the source is unchanged."""
         extracted = self.extract(force=force)
@@ -80,15 +85,21 @@ class Pipeline:
 
 
 def build_pipeline(
-    monkeypatch: pytest.MonkeyPatch, database: Database, source: OpenData | str, *, part_rows: int = 5_000
+    monkeypatch: pytest.MonkeyPatch,
+    database: Database,
+    source: OpenData | str,
+    *,
+    part_rows: int = 5_000,
+    max_rejected: float = 0.01,
+    max_shrink: float = 0.1,
 ) -> Pipeline:
     """Put the secrets and the bucket into moto, the functions' environment into the process, and return the pipeline."""
     for name, value in {
         "SOURCE_URL": source if isinstance(source, str) else source.url,
         "DATASET_ID": "f6w7-q2d2",
         "PART_ROWS": str(part_rows),
-        "MAX_REJECTED_FRACTION": "0.01",
-        "MAX_SHRINK_FRACTION": "0.1",
+        "MAX_REJECTED_FRACTION": str(max_rejected),
+        "MAX_SHRINK_FRACTION": str(max_shrink),
         "PGSSLMODE": "prefer",
     }.items():
         monkeypatch.setenv(name, value)
