@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from rich.console import Console
 
@@ -20,6 +20,8 @@ from local.errors import LocalError
 from local.snapshot import DATASET_ID
 from local.state import PROJECT, State
 
+_STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the arguments say; return the exit code: 0 succeeded, 1 failed or refused, 2 wrong usage."""
@@ -27,8 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if more and options.command is not _psql:
         options.parser.error(f"unrecognized arguments: {' '.join(more)}")
     options.arguments = more
-    for signum in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, _stop)
+    for signum in _STOPPING:
+        if signal.getsignal(signum) is not signal.SIG_IGN:  # as for a job in the background
+            signal.signal(signum, _stop)
     console = Console(highlight=False, soft_wrap=True)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
@@ -48,9 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _stop(signum: int, _: object) -> NoReturn:
-    """End as if by sys.exit, so that everything started is stopped; a second signal changes nothing."""
-    for other in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    """End by an exception, so that everything started is stopped; another signal meanwhile changes nothing."""
+    for other in _STOPPING:
         signal.signal(other, signal.SIG_IGN)
+    if signum == signal.SIGINT:
+        raise KeyboardInterrupt
     sys.exit(128 + signum)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Self, cast
 
 import boto3
+import requests
 from botocore.config import Config
 from moto.awslambda.models import LambdaFunction, lambda_backends
 from moto.core.config import default_user_config
@@ -44,6 +45,7 @@ class Cloud:
         self.url = f"http://127.0.0.1:{self._server.get_host_and_port()[1]}"
         self._lead(self.environment | {"MOTO_PORT": self.url.rpartition(":")[2]})
         self._session = boto3.Session()
+        requests.post(f"{self.url}/moto-api/reset", timeout=10).raise_for_status()
         machines = default_user_config["stepfunctions"]
         before = machines["execute_state_machine"]
         machines["execute_state_machine"] = True

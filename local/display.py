@@ -38,10 +38,10 @@ class Display:
         self._console.print(f"  {escape(text)}")
 
     def message(self, subject: str, text: str) -> None:
-        """A notification, as its reader gets it."""
+        """A notification, without its link: that leads to a console where this run is not."""
         self._console.print(f"  [bold]{escape(subject)}[/]")
         for line in text.splitlines():
-            if line.strip():
+            if line.strip() and not line.startswith("Execution: "):
                 self._console.print(f"    [dim]{escape(line)}[/]")
 
     def pairs(self, values: Sequence[tuple[str, object]]) -> None:

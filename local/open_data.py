@@ -92,9 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "nginx"
     sys_version = ""
-    disable_nagle_algorithm = (
-        True  # head and body are sent apart: or they would wait 40 ms for an acknowledgement
-    )
+    disable_nagle_algorithm = True  # head and body are sent apart: or they would wait 40 ms for an acknowledgement
 
     def do_GET(self) -> None:
         self._serve()

@@ -16,6 +16,8 @@ from local.state import PROJECT, State, put_back, take_away
 
 DATABASE_NAME: Final = "ev_population"
 DATABASE_OWNER: Final = "ev_admin"
+# Which function's answers say how many rows a state dealt with, and by which name.
+_ROWS: Final = {"Extract": ("extract", "rows"), "LoadParts": ("stage", "rows"), "Publish": ("publish", "loaded")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,18 +155,14 @@ def _execute(cloud: Any, runtime: Any, report: Report, display: Display, *, forc
 
 def _throughput(state: str, seconds: float, runtime: Any) -> str:
     """How many rows a state has dealt with, and how fast."""
-    function, count = {
-        "Extract": ("extract", "rows"),
-        "LoadParts": ("stage", "rows"),
-        "Publish": ("publish", "loaded"),
-    }.get(state, ("", ""))
+    function, count = _ROWS.get(state, ("", ""))
     answers = [
         json.loads(invocation.payload)
         for invocation in runtime.invocations
         if function and invocation.function.endswith(f"-{function}") and not invocation.failed
     ]
-    rows = sum(answer.get(count, 0) for answer in answers)
-    if not rows or (function == "extract" and answers[-1].get("status") == "unchanged"):
+    rows = sum({answer.get("part"): answer.get(count, 0) for answer in answers}.values())
+    if not rows or answers[-1].get("status") == "unchanged":
         return ""
     parts = f" in {len(answers)} part{'s' if len(answers) > 1 else ''}" if function == "stage" else ""
     return f"{rows:,} rows{parts}" + (f", {rows / seconds:,.0f} rows/s" if seconds else "")
@@ -239,9 +237,13 @@ def _describe(database: Database) -> str:
 
 
 def _way_in(options: Options, database: Database) -> str:
-    if options.database_url is None:
-        return "python -m local psql" + (f" --stack {options.stack}" if options.stack != "dev" else "")
-    return f'psql "host={database.host} port={database.port} dbname={database.name} user={database.user}"'
+    """The command that opens the database; it shows no password."""
+    if options.database_url is not None:
+        return f'psql "host={database.host} port={database.port} dbname={database.name} user={database.user}"'
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    return f"{python} -m local psql" + (f" --stack {options.stack}" if options.stack != "dev" else "")
 
 
 class _Clock:

@@ -32,13 +32,13 @@ def stand_in(data: Path | None, *, dataset_id: str, rows_updated_at: int | None)
     if data is None:
         moment = SAMPLE_UPDATED_AT if rows_updated_at is None else rows_updated_at
         snapshot = Snapshot.from_csv(SAMPLE, rows_updated_at=moment, dataset_id=dataset_id)
-        what = "the bundled sample of"
+        what = "the bundled sample of real data,"
     else:
         snapshot = Snapshot.from_csv(data, rows_updated_at=rows_updated_at, dataset_id=dataset_id)
         what = f"{data.name},"
     with OpenData(snapshot) as server:
         day = datetime.fromtimestamp(snapshot.rows_updated_at, UTC)
-        yield Source(url=server.url, description=f"{what} {len(snapshot.rows):,} real rows, version {day:%Y-%m-%d}")
+        yield Source(url=server.url, description=f"{what} {len(snapshot.rows):,} rows, version {day:%Y-%m-%d}")
 
 
 def elsewhere(url: str, *, dataset_id: str) -> Source:

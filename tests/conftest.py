@@ -22,6 +22,23 @@ os.environ |= {"POWERTOOLS_SERVICE_NAME": "test", "POWERTOOLS_METRICS_NAMESPACE"
 # Tests lose nothing when the machine loses power, so the server need not wait for the disk.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_wal_size": "2GB"}
 
+# Files whose tests share what is dear to make: they stay on one worker. The marks that pytest-xdist has for it do
+# nothing under pytest 9.2: https://github.com/pytest-dev/pytest-xdist/issues/1386
+KEPT_TOGETHER = {"tests/test_end_to_end.py"}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give out tests one by one, and the files above whole, the largest first."""
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class Scheduler(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file in KEPT_TOGETHER else nodeid
+
+    return Scheduler(config, log)
+
 
 @pytest.fixture(scope="session")
 def postgres_server(request: pytest.FixtureRequest) -> Iterator[Database]:

@@ -17,8 +17,6 @@ import pytest
 from local.errors import LocalError
 from local.postgres import Database, EmbeddedServer, database_at, running_server
 
-pytestmark = pytest.mark.xdist_group("embedded-postgres")
-
 
 @pytest.fixture
 def home() -> Iterator[Path]:
