@@ -363,3 +363,11 @@ def test_publish_tells_its_metrics(pipeline: Pipeline, capsys: pytest.CaptureFix
     pipeline.run("first")
     (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"PublishSuccess"' in line]
     assert (line["RowsLoaded"], line["RowsInserted"], line["RowsRejected"]) == ([20.0], [20.0], [0.0])
+
+
+def test_a_doubled_key_that_stands_in_the_table_already_is_noticed(pipeline: Pipeline, source: OpenData) -> None:
+    everyone = [vehicle(key) for key in range(1, 201)]
+    republish(source, everyone, JUNE)
+    pipeline.run("june")
+    republish(source, [*everyone, vehicle(7)], JULY)
+    assert counts(pipeline.run("july")) == {"source": 201, "loaded": 200, "unchanged": 200, "rejected": 1}

@@ -1,18 +1,21 @@
-"""One part into PostgreSQL, beside the table and out of every reader's sight.
+"""The staging area: parts on their way into the table, beside it and out of every reader's sight.
 
 Each part has an UNLOGGED table of its own, made, filled and counted in one transaction: parts stage side by side
-without meeting, and staging one again replaces what was there.
+without meeting, and staging one again replaces what was there. `staging.part` says which are there, `staging.rejected`
+holds the rows that cannot be kept.
 """
 
 import io
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from psycopg2 import sql
 from psycopg2.extras import execute_values
-from psycopg2.sql import Identifier
+from psycopg2.sql import Composable, Identifier, Literal
 
 from evdata.contract import Dataset
+from evdata.errors import RawDataError
 from evdata.manifest import Manifest
 from evdata.schema import STAGING, definitions, names
 from evdata.transform import Cleaned, Rejected
@@ -20,6 +23,9 @@ from evdata.transform import Cleaned, Rejected
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
+
+# Returns the raw rows of a part that stand at some lines: read again from S3 for the few rows that came twice.
+type ReadRaw = Callable[[int, list[int]], dict[int, dict[str, str]]]
 
 
 def table(dataset: Dataset, manifest: Manifest, part: int) -> Identifier:
@@ -67,6 +73,135 @@ def write_failure(connection: "Connection", manifest_key: str, part: int, reason
             (manifest_key, part, reason),
         )
     connection.commit()
+
+
+def rows(dataset: Dataset, manifest: Manifest) -> Composable:
+    """Return a query of every staged row: the dataset's columns, part and line."""
+    return sql.SQL(" UNION ALL ").join(
+        sql.SQL("SELECT {}, {}::integer AS part, line FROM {}").format(
+            names(dataset.columns), Literal(part.part), table(dataset, manifest, part.part)
+        )
+        for part in manifest.parts
+    )
+
+
+def problems(cursor: "Cursor", manifest: Manifest) -> list[str]:
+    """Hold what was staged against the manifest, part by part, and say what differs."""
+    cursor.execute(
+        "SELECT part, sha256, rows + rejected, error FROM staging.part WHERE manifest_key = %s",
+        (manifest.key,),
+    )
+    staged = {part: rest for part, *rest in cursor.fetchall()}
+    found = []
+    for part in manifest.parts:
+        sha256, rows, error = staged.get(part.part, (None, None, None))
+        if error:
+            found.append(f"part {part.part}: {error}")
+        elif sha256 is None:
+            found.append(f"part {part.part} was not staged")
+        elif sha256 != part.sha256:
+            found.append(f"part {part.part} was staged from other bytes than the manifest names")
+        elif rows != part.rows:
+            found.append(f"part {part.part}: {rows} rows staged, the manifest says {part.rows}")
+    return found
+
+
+def count(cursor: "Cursor", dataset: Dataset, manifest: Manifest) -> tuple[int, int]:
+    """Return rows to load and rows rejected, counted where they lie; they must make the manifest's rows."""
+    cursor.execute(
+        sql.SQL(
+            "SELECT (SELECT count(*) FROM ({}) r), (SELECT count(*) FROM staging.rejected WHERE manifest_key = %s)"
+        ).format(rows(dataset, manifest)),
+        (manifest.key,),
+    )
+    ((loaded, rejected),) = cursor.fetchall()
+    if loaded + rejected != manifest.rows:
+        raise RawDataError(
+            f"{manifest.key}: {loaded} rows staged and {rejected} rejected make "
+            f"{loaded + rejected}, the manifest says {manifest.rows}. Nothing was published; start a new "
+            "execution."
+        )
+    return loaded, rejected
+
+
+def set_doubles_aside(cursor: "Cursor", dataset: Dataset, manifest: Manifest, read_raw: ReadRaw) -> None:
+    """Keep the last of the rows that share a key, in the source's order, and reject the others with the reason."""
+    staged, key = rows(dataset, manifest), Identifier(dataset.key)
+    cursor.execute(
+        sql.SQL(
+            "CREATE TEMP TABLE doubled ON COMMIT DROP AS SELECT {key} FROM ({rows}) r GROUP BY 1 HAVING count(*) > 1"
+        ).format(key=key, rows=staged)
+    )
+    if cursor.rowcount == 0:
+        return
+    cursor.execute(
+        sql.SQL(
+            """
+            WITH contender AS (SELECT r.* FROM ({rows}) r JOIN doubled USING ({key})),
+            kept AS (SELECT DISTINCT ON ({key}) * FROM contender ORDER BY {key}, part DESC, line DESC)
+            SELECT contender.part, contender.line, kept.part, kept.line, ROW({mine}) IS NOT DISTINCT FROM ROW({theirs})
+            FROM contender JOIN kept USING ({key})
+            WHERE (contender.part, contender.line) <> (kept.part, kept.line)
+            """
+        ).format(
+            rows=staged,
+            key=key,
+            mine=names(dataset.columns, "contender"),
+            theirs=names(dataset.columns, "kept"),
+        )
+    )
+    lost: dict[int, dict[int, str]] = {}
+    for part, line, kept_part, kept_line, identical in cursor.fetchall():
+        how = "is the same as" if identical else "is overruled by"
+        reason = f"{dataset.key} came twice: this {how} the one in part {kept_part}, line {kept_line}"
+        lost.setdefault(part, {})[line] = reason
+    for part, reasons in lost.items():
+        raw = read_raw(part, sorted(reasons))
+        cursor.execute(
+            sql.SQL("DELETE FROM {} WHERE line = ANY(%s)").format(table(dataset, manifest, part)),
+            (list(reasons),),
+        )
+        execute_values(
+            cursor,
+            "INSERT INTO staging.rejected (manifest_key, part, line, raw, reasons) VALUES %s",
+            [(manifest.key, part, line, raw_json(raw[line]), [why]) for line, why in reasons.items()],
+        )
+
+
+def most_rejected(cursor: "Cursor", manifest: Manifest) -> str:
+    """Return in words why most rows were rejected."""
+    cursor.execute(
+        "SELECT split_part(reason, ' in part ', 1), count(*) FROM staging.rejected, unnest(reasons) AS reason "
+        "WHERE manifest_key = %s GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3",
+        (manifest.key,),
+    )
+    return f"Most often: {'; '.join(f'{reason} ({count:,} rows)' for reason, count in cursor.fetchall())}."
+
+
+def warnings(cursor: "Cursor", dataset: Dataset, manifest: Manifest) -> dict[str, int]:
+    """Return how many rows break each of the dataset's expectations."""
+    cursor.execute("SELECT warnings FROM staging.part WHERE manifest_key = %s", (manifest.key,))
+    total = {expectation.name: 0 for expectation in dataset.expectations}
+    for (counted,) in cursor.fetchall():
+        for name, broken in counted.items():
+            total[name] = total.get(name, 0) + broken
+    return total
+
+
+def drop(cursor: "Cursor", dataset: Dataset, manifest: Manifest) -> None:
+    """Take away the parts of this version and of any older one that a dead run left behind."""
+    last = f"{dataset.table}_{manifest.dataset_version:%Y%m%d%H%M%S}_~"
+    cursor.execute(
+        "SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s) AND tablename < %s",
+        (STAGING, f"{dataset.table}_", last),
+    )
+    for (name,) in cursor.fetchall():
+        cursor.execute(sql.SQL("DROP TABLE {}").format(Identifier(STAGING, name)))
+    for name in ("rejected", "part"):
+        cursor.execute(
+            sql.SQL("DELETE FROM {} WHERE manifest_key <= %s").format(Identifier(STAGING, name)),
+            (manifest.key,),
+        )
 
 
 def _lock(cursor: "Cursor", manifest: Manifest, part: int) -> None:

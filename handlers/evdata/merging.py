@@ -1,0 +1,152 @@
+"""A staged version into the table: what differs is found in one pass, remembered in the history, and written."""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+from psycopg2 import sql
+from psycopg2.sql import Composable, Identifier, Literal
+
+from evdata import staging
+from evdata.contract import Dataset
+from evdata.manifest import Manifest
+from evdata.schema import names
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """How many rows of the table a version made new, changed, moved (in columns that make no history) and removed."""
+
+    inserted: int = 0
+    updated: int = 0
+    moved: int = 0
+    removed: int = 0
+
+
+class KeysDoubledError(Exception):
+    """Two staged rows share a key; nothing can be said of the version before one of them is set aside."""
+
+
+class Merge:
+    """One version on its way from staging into the table."""
+
+    def __init__(self, dataset: Dataset, manifest: Manifest, *, today: date) -> None:
+        self._dataset = dataset
+        self._staged = staging.rows(dataset, manifest)
+        self._table = Identifier(dataset.table)
+        self._key = Identifier(dataset.key)
+        self._version = Literal(manifest.dataset_version)
+        self._today = Literal(today)
+
+    def change_table(self, cursor: "Cursor", loaded: int) -> Changes:
+        """Make the table hold the staged rows, of which there are `loaded`.
+
+        Raises `KeysDoubledError` or psycopg2's UniqueViolation when two of them share a key.
+        """
+        cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(self._table))
+        ((before,),) = cursor.fetchall()
+        if before == 0:
+            self._insert(cursor, self._staged)
+            return Changes(inserted=loaded)
+        self._compare(cursor)
+        cursor.execute("SELECT difference, count(*) FROM differing GROUP BY difference")
+        found: dict[str, int] = dict(cursor.fetchall())
+        changes = Changes(
+            inserted=found.get("new", 0),
+            updated=found.get("updated", 0),
+            moved=found.get("moved", 0),
+            removed=found.get("gone", 0),
+        )
+        if loaded - changes.inserted + changes.removed != before:
+            raise KeysDoubledError  # some row of the table met two staged rows
+        self._write_history(cursor)
+        self._write_table(cursor)
+        return changes
+
+    def _compare(self, cursor: "Cursor") -> None:
+        """Find the rows that are new, updated, moved or gone: no others are touched below."""
+        columns = tuple(column for column in self._dataset.columns if column.name != self._dataset.key)
+        cursor.execute(
+            sql.SQL(
+                """
+                CREATE TEMP TABLE differing ON COMMIT DROP AS
+                SELECT {key}, {s}, CASE WHEN c.valid_from IS NULL THEN 'new' WHEN s.line IS NULL THEN 'gone'
+                  WHEN ROW({history_of_s}) IS DISTINCT FROM ROW({history_of_c}) THEN 'updated' ELSE 'moved'
+                  END AS difference
+                FROM ({rows}) s FULL JOIN {table} c USING ({key})
+                WHERE c.valid_from IS NULL OR s.line IS NULL OR ROW({s}) IS DISTINCT FROM ROW({c});
+                ANALYZE differing;
+                """
+            ).format(
+                rows=self._staged,
+                table=self._table,
+                key=self._key,
+                s=names(columns, "s"),
+                c=names(columns, "c"),
+                history_of_s=names(self._dataset.history_columns, "s"),
+                history_of_c=names(self._dataset.history_columns, "c"),
+            )
+        )
+
+    def _write_history(self, cursor: "Cursor") -> None:
+        """Remember what is about to change. What stood for no time at all is none: a version that corrects itself."""
+        cursor.execute(
+            sql.SQL(
+                """
+                INSERT INTO {history} ({columns}, valid_from, valid_to, change, loaddate)
+                SELECT {c}, c.valid_from, {version}, CASE d.difference WHEN 'gone' THEN 'removed' ELSE 'updated' END,
+                  c.loaddate
+                FROM {table} c JOIN differing d USING ({key})
+                WHERE d.difference IN ('updated', 'gone') AND c.valid_from < {version}
+                """
+            ).format(
+                history=Identifier(f"{self._dataset.table}_history"),
+                columns=names(self._dataset.columns),
+                c=names(self._dataset.columns, "c"),
+                table=self._table,
+                key=self._key,
+                version=self._version,
+            )
+        )
+
+    def _write_table(self, cursor: "Cursor") -> None:
+        columns = names(self._dataset.columns)
+        cursor.execute(
+            sql.SQL("DELETE FROM {table} c USING differing d WHERE d.{key} = c.{key} AND d.difference = 'gone'").format(
+                table=self._table, key=self._key
+            )
+        )
+        cursor.execute(
+            sql.SQL(
+                """
+                UPDATE {table} c SET ({columns}, valid_from, loaddate) = ROW(
+                  {d}, CASE d.difference WHEN 'updated' THEN {version} ELSE c.valid_from END, {today})
+                FROM differing d WHERE d.{key} = c.{key} AND d.difference IN ('updated', 'moved')
+                """
+            ).format(
+                table=self._table,
+                columns=columns,
+                d=names(self._dataset.columns, "d"),
+                version=self._version,
+                today=self._today,
+                key=self._key,
+            )
+        )
+        self._insert(cursor, sql.SQL("SELECT * FROM differing WHERE difference = 'new'"))
+
+    def _insert(self, cursor: "Cursor", rows: Composable) -> None:
+        cursor.execute(
+            sql.SQL(
+                "INSERT INTO {table} ({columns}, valid_from, loaddate) "
+                "SELECT {columns}, {version}, {today} FROM ({rows}) r"
+            ).format(
+                table=self._table,
+                columns=names(self._dataset.columns),
+                version=self._version,
+                today=self._today,
+                rows=rows,
+            )
+        )
