@@ -37,15 +37,22 @@ class Merge:
         self._dataset = dataset
         self._staged = staging.rows(dataset, manifest)
         self._table = Identifier(dataset.table)
+        self._history = Identifier(f"{dataset.table}_history")
         self._key = Identifier(dataset.key)
         self._version = Literal(manifest.dataset_version)
         self._today = Literal(today)
 
-    def change_table(self, cursor: "Cursor", loaded: int) -> Changes:
-        """Make the table hold the staged rows, of which there are `loaded`.
+    def change_table(self, cursor: "Cursor", loaded: int, *, again: bool) -> Changes:
+        """Make the table hold the staged rows, of which there are `loaded`; `again` if it held this version before.
 
         Raises `KeysDoubledError` or psycopg2's UniqueViolation when two of them share a key.
         """
+        changes = self._change_rows(cursor, loaded)
+        if again:
+            self._mend_history(cursor)
+        return changes
+
+    def _change_rows(self, cursor: "Cursor", loaded: int) -> Changes:
         cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(self._table))
         ((before,),) = cursor.fetchall()
         if before == 0:
@@ -103,12 +110,42 @@ class Merge:
                 WHERE d.difference IN ('updated', 'gone') AND c.valid_from < {version}
                 """
             ).format(
-                history=Identifier(f"{self._dataset.table}_history"),
+                history=self._history,
                 columns=names(self._dataset.columns),
                 c=names(self._dataset.columns, "c"),
                 table=self._table,
                 key=self._key,
                 version=self._version,
+            )
+        )
+
+    def _mend_history(self, cursor: "Cursor") -> None:
+        """Have the history read as if the version had been published but once, with the rows it has now.
+
+        What its first publishing ended and this one took up again never ended; what it ended may have ended otherwise.
+        """
+        history_columns = self._dataset.history_columns
+        cursor.execute(
+            sql.SQL(
+                """
+                WITH taken_up AS (
+                  DELETE FROM {history} h USING {table} c
+                  WHERE h.{key} = c.{key} AND h.valid_to = {version} AND c.valid_from = {version}
+                    AND ROW({of_h}) IS NOT DISTINCT FROM ROW({of_c})
+                  RETURNING h.{key}, h.valid_from
+                )
+                UPDATE {table} c SET valid_from = t.valid_from FROM taken_up t WHERE t.{key} = c.{key};
+                UPDATE {history} h SET change = CASE change WHEN 'updated' THEN 'removed' ELSE 'updated' END
+                WHERE valid_to = {version}
+                  AND (change = 'updated') <> EXISTS (SELECT FROM {table} c WHERE c.{key} = h.{key})
+                """
+            ).format(
+                history=self._history,
+                table=self._table,
+                key=self._key,
+                version=self._version,
+                of_h=names(history_columns, "h"),
+                of_c=names(history_columns, "c"),
             )
         )
 

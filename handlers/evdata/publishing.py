@@ -138,7 +138,13 @@ class Publication:
                     "Mend the cause and start a new execution."
                 )
             else:
-                outcome = self._publish_staged(cursor, guards, read_raw, shrunk_from=last[1] if last else None)
+                outcome = self._publish_staged(
+                    cursor,
+                    guards,
+                    read_raw,
+                    shrunk_from=last[1] if last else None,
+                    again=last is not None and version == last[0],
+                )
         self._write_run(cursor, outcome)
         staging.drop(cursor, self._dataset, self._manifest)
         return outcome
@@ -146,20 +152,20 @@ class Publication:
     # --- The version ---
 
     def _publish_staged(
-        self, cursor: "Cursor", guards: Guards, read_raw: ReadRaw, *, shrunk_from: int | None
+        self, cursor: "Cursor", guards: Guards, read_raw: ReadRaw, *, shrunk_from: int | None, again: bool
     ) -> Outcome:
         loaded, rejected = staging.count(cursor, self._dataset, self._manifest)
         self._judge(cursor, guards, loaded, rejected, shrunk_from)
         cursor.execute("SAVEPOINT before_the_table")
         try:
-            changes = self._merge.change_table(cursor, loaded)
+            changes = self._merge.change_table(cursor, loaded, again=again)
         except (psycopg2.errors.UniqueViolation, KeysDoubledError):
             # Looking for doubled keys in every version would cost more than being wrong about a few.
             cursor.execute("ROLLBACK TO SAVEPOINT before_the_table")
             staging.set_doubles_aside(cursor, self._dataset, self._manifest, read_raw)
             loaded, rejected = staging.count(cursor, self._dataset, self._manifest)
             self._judge(cursor, guards, loaded, rejected, shrunk_from)
-            changes = self._merge.change_table(cursor, loaded)
+            changes = self._merge.change_table(cursor, loaded, again=again)
         return Outcome(
             status="published",
             source=loaded + rejected,
