@@ -10,7 +10,9 @@ import runpy
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, override
@@ -186,8 +188,7 @@ def record(
     """
     recording = recording or Recording()
     recorder = Recorder(recording)
-    with asyncio.Runner() as runner:
-        asyncio.set_event_loop(runner.get_loop())
+    with event_loops():
         pulumi.runtime.set_mocks(recorder, project="ev-population", stack=stack, monitor=recorder)
         pulumi.runtime.set_all_config(dict(config or {}), list(secret_keys))
         root = get_root_resource()
@@ -201,9 +202,28 @@ def record(
         wait_for_all = pulumi.runtime.test(run)  # type: ignore[no-untyped-call] # every registration, every apply
         with warnings.catch_warnings():
             # pulumi_aws deprecates classes of its own as they are imported; what we use of it still warns.
-            warnings.filterwarnings("ignore", r"aws\.\S+ has been deprecated in favor of", DeprecationWarning)
+            warnings.filterwarnings("ignore", r"\S+ has been deprecated in favor of", DeprecationWarning)
             wait_for_all()
     return recording
+
+
+@contextmanager
+def event_loops() -> Iterator[None]:
+    """Give Pulumi event loops that are closed again: one here, and one in each thread that answers registrations."""
+    in_threads: list[asyncio.AbstractEventLoop] = []
+
+    def begin_thread() -> None:
+        in_threads.append(asyncio.new_event_loop())
+        asyncio.set_event_loop(in_threads[-1])
+
+    try:
+        with asyncio.Runner() as runner, ThreadPoolExecutor(8, initializer=begin_thread) as pool:
+            runner.get_loop().set_default_executor(pool)
+            asyncio.set_event_loop(runner.get_loop())
+            yield
+    finally:
+        for loop in in_threads:
+            loop.close()
 
 
 def run_program() -> None:
