@@ -33,10 +33,11 @@ test: $(VENV)/.ready  ## Prove it: every test but the exhaustive ones
 test-all: $(VENV)/.ready  ## Every test, the exhaustive ones too
 	$(BIN)/python -m pytest -m ""
 
-check: $(VENV)/.ready-dev  ## Format, lint and types
+check: $(VENV)/.ready-dev  ## Format, lint, types and workflows
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/zizmor --quiet --offline --min-severity medium .github/workflows
 
 format: $(VENV)/.ready-dev  ## Format and sort what can be mended by itself
 	$(BIN)/ruff check --fix .

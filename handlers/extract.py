@@ -153,7 +153,8 @@ def _pages(source: Socrata, fields: tuple[str, ...], expected: int, part_rows: i
 
 def _message(dataset: Dataset, metadata: Metadata, match: Match, manifest: Manifest, *, copied: bool) -> str:
     how = "copied" if copied else "found whole in S3 from an earlier run,"
-    size = f"{len(manifest.parts)} parts, {manifest.bytes / 1e6:.1f} MB compressed"
+    count = len(manifest.parts)
+    size = f"{count} part{'' if count == 1 else 's'}, {manifest.bytes / 1e6:.1f} MB compressed"
     lines = [f"Version {_day(metadata)} of '{metadata.name}': {manifest.rows:,} rows {how} in {size}."]
     if match.missing:
         lines.append(f"Gone from the source, NULL in the table: {', '.join(match.missing)}.")
