@@ -25,8 +25,9 @@ from rich.table import Table
 
 from benchmarks import baselines, data
 from benchmarks.pipeline import Loader, Places
+from local.embedded import EmbeddedServer
 from local.open_data import OpenData
-from local.postgres import Database, EmbeddedServer, database_at, temporary_database
+from local.postgres import Database, database_at, temporary_database
 from local.snapshot import Snapshot
 
 PROJECT: Final = Path(__file__).resolve().parent.parent

@@ -106,7 +106,7 @@ def _run(options: argparse.Namespace, display: Display) -> int:
 
 def _psql(options: argparse.Namespace, _: Display) -> int:
     """psql on the embedded database, as its superuser; the server runs as long as psql does."""
-    from local.postgres import EmbeddedServer, psql, running_server  # noqa: PLC0415
+    from local.embedded import EmbeddedServer, psql, running_server  # noqa: PLC0415
     from local.run import DATABASE_NAME  # noqa: PLC0415
 
     state = State(options.stack)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from local.display import Display
-from local.postgres import Database, EmbeddedServer, database_at
+from local.embedded import EmbeddedServer
+from local.postgres import Database, database_at
 from local.source import Source, elsewhere, stand_in
 from local.state import PROJECT, State, put_back, take_away
 
@@ -73,6 +74,10 @@ def _run(options: Options, display: Display, report: Report, stack: ExitStack) -
     from components.settings import Settings  # noqa: PLC0415
     from components.stack_config import load_stack_config  # noqa: PLC0415
 
+    if sys.platform != "linux":
+        raise LocalError(
+            "The local run runs Lambda's own archives, which are for Linux: use Linux, WSL or a container."
+        )
     clock = _Clock(report.seconds)
     state = State(options.stack)
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
+from local.embedded import EmbeddedServer
 from local.open_data import Behaviour, OpenData
-from local.postgres import Database, EmbeddedServer, database_at, temporary_database
+from local.postgres import Database, database_at, temporary_database
 from local.snapshot import Snapshot
 
 REGION = "ap-northeast-1"

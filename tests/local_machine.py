@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local.postgres import Database, EmbeddedServer
+from local.embedded import EmbeddedServer
+from local.postgres import Database
 
 PROJECT = Path(__file__).resolve().parent.parent
 SAMPLE_ROWS = 15_214

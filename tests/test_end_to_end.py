@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from local.postgres import running_server
+from local.embedded import running_server
 from local.snapshot import SAMPLE
 from tests.local_machine import PROJECT, SAMPLE_ROWS, UNCHANGED_STATES, Machine, Result, new_machine, succeeded
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from local.embedded import EmbeddedServer, running_server
 from local.errors import LocalError
-from local.postgres import Database, EmbeddedServer, database_at, running_server
+from local.postgres import Database, database_at
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_an_initialisation_that_was_cut_short_is_begun_again(home: Path) -> None
 
 def test_a_server_left_behind_by_a_killed_run_is_taken_over_and_stopped(home: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from local.postgres import EmbeddedServer\n"
+        "import sys, time; from pathlib import Path; from local.embedded import EmbeddedServer\n"
         "with EmbeddedServer(Path(sys.argv[1])): print('up', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program, home / "pg"], stdout=subprocess.PIPE, text=True) as other:
