@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
@@ -11,6 +11,7 @@ from tests.reference_model import Model, Rejects, Run, Stay, Values
 from tests.source_rows import PLAIN_FACTS
 
 POINT = ("longitude", "latitude")
+NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 COUNTS = ("source", "loaded", "inserted", "updated", "removed", "unchanged", "rejected")
 
 
@@ -70,31 +71,38 @@ def as_of(connection: Connection, moment: datetime) -> dict[int, Values]:
     return stood
 
 
-def leftovers(connection: Connection, *, patience_seconds: float = 5) -> list[str]:
+def leftovers(connection: Connection, *, of: datetime | None = None, patience_seconds: float = 5) -> list[str]:
     """What a run must not leave behind when it is over: parts in staging, locks, sessions of the pipeline.
 
-    A session ends a moment after its client, and that of a client that was killed when the server looks for it.
+    With `of`, parts of newer versions count not: they may be another run's. A session ends a moment after its client,
+    and that of a client that was killed when the server looks for it.
     """
     deadline = time.monotonic() + patience_seconds
-    while (left := _leftovers(connection)) and time.monotonic() < deadline:
+    while (left := _leftovers(connection, of or NEVER)) and time.monotonic() < deadline:
         time.sleep(0.01)
     return left
 
 
-def _leftovers(connection: Connection) -> list[str]:
+def _leftovers(connection: Connection, of: datetime) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT 'staging table ' || tablename FROM pg_tables
               WHERE schemaname = 'staging' AND tablename NOT IN ('part', 'rejected')
+              AND substring(tablename from '[0-9]{14}') <= %(time)s
             UNION ALL SELECT 'staged part ' || part || ' of ' || manifest_key FROM staging.part
+              WHERE manifest_key <= %(key)s
             UNION ALL SELECT 'rejected line ' || line || ' of part ' || part || ' of ' || manifest_key
-              FROM staging.rejected
+              FROM staging.rejected WHERE manifest_key <= %(key)s
             UNION ALL SELECT 'advisory lock of process ' || pid FROM pg_locks JOIN pg_database d ON d.oid = database
               WHERE locktype = 'advisory' AND datname = current_database()
             UNION ALL SELECT 'session ' || pid || ', ' || coalesce(state, '?') || ': ' || query FROM pg_stat_activity
               WHERE datname = current_database() AND application_name = 'ev-population'
-            """
+            """,
+            {
+                "time": f"{of:%Y%m%d%H%M%S}",
+                "key": f"raw_data/date={of:%Y%m%d}/version={of:%Y%m%dT%H%M%SZ}/manifest.json",
+            },
         )
         return [what for (what,) in cursor.fetchall()]
 

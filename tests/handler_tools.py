@@ -5,33 +5,31 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import boto3
 import psycopg2
 import pytest
+from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import extract
 import load
 from local.open_data import OpenData
 from local.postgres import Database
 
-REGION = "ap-northeast-1"
-BUCKET = "ev-population-test"
+REGION: Final = "ap-northeast-1"
+BUCKET: Final = "ev-population-test"
 
 
-class Context:
+class Context(LambdaContext):
     """A Lambda context: `remaining` seconds are left, and stay so."""
 
     def __init__(self, function_name: str = "test", remaining: float = 60) -> None:
-        self.function_name = function_name
-        self.memory_limit_in_mb = 512
-        self.invoked_function_arn = f"arn:aws:lambda:{REGION}:123456789012:function:{function_name}"
-        self.aws_request_id = "00000000-0000-0000-0000-000000000000"
-        self._remaining = remaining
-
-    def get_remaining_time_in_millis(self) -> int:
-        return int(self._remaining * 1000)
+        self._function_name = function_name
+        self._memory_limit_in_mb = 512
+        self._invoked_function_arn = f"arn:aws:lambda:{REGION}:123456789012:function:{function_name}"
+        self._aws_request_id = "00000000-0000-0000-0000-000000000000"
+        self.get_remaining_time_in_millis = lambda: int(remaining * 1000)  # type: ignore[method-assign]
 
 
 @dataclass
@@ -68,7 +66,8 @@ class Pipeline:
     def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         with self.connection() as connection, connection.cursor() as cursor:
             cursor.execute(statement, values or None)
-            return cursor.fetchall()
+            found: list[tuple[Any, ...]] = cursor.fetchall()
+            return found
 
     def execute(self, statement: str, *values: Any) -> None:
         with self.connection() as connection, connection.cursor() as cursor:
@@ -84,6 +83,10 @@ class Pipeline:
             connection.close()
 
 
+def create_bucket(name: str) -> None:
+    boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+
+
 def build_pipeline(
     monkeypatch: pytest.MonkeyPatch,
     database: Database,
@@ -93,7 +96,7 @@ def build_pipeline(
     max_rejected: float = 0.01,
     max_shrink: float = 0.1,
 ) -> Pipeline:
-    """Put the secrets and the bucket into moto, the functions' environment into the process, and return the pipeline."""
+    """Put secrets and bucket into moto and the functions' environment into the process; return the pipeline."""
     for name, value in {
         "SOURCE_URL": source if isinstance(source, str) else source.url,
         "DATASET_ID": "f6w7-q2d2",
@@ -103,8 +106,7 @@ def build_pipeline(
         "PGSSLMODE": "prefer",
     }.items():
         monkeypatch.setenv(name, value)
-    s3 = boto3.client("s3")
-    s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    create_bucket(BUCKET)
     secrets = boto3.client("secretsmanager")
     credentials = secrets.create_secret(
         Name="credentials", SecretString=json.dumps({"username": database.user, "password": database.password})
