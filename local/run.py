@@ -1,6 +1,7 @@
 """One local run: everything started, the program deployed, the state machine run, everything stopped."""
 
 import json
+import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 from local.display import Display
 from local.embedded import EmbeddedServer
+from local.errors import LocalError
 from local.postgres import Database, database_at
 from local.source import Source, elsewhere, stand_in
 from local.state import PROJECT, State, put_back, take_away
@@ -74,7 +76,7 @@ def _run(options: Options, display: Display, report: Report, stack: ExitStack) -
     from components.settings import Settings  # noqa: PLC0415
     from components.stack_config import load_stack_config  # noqa: PLC0415
 
-    if sys.platform != "linux":
+    if platform.system() != "Linux":
         raise LocalError(
             "The local run runs Lambda's own archives, which are for Linux: use Linux, WSL or a container."
         )
