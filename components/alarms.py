@@ -163,7 +163,7 @@ def of_functions(function_names: Mapping[str, pulumi.Input[str]]) -> list[Alarm]
         alarms += [
             Alarm(
                 role=f"{function}-errors",
-                means=f"{function} failed {FUNCTION_ERRORS} times or more in a quarter of an hour.",
+                means=f"The {function} function failed {FUNCTION_ERRORS} times or more in a quarter of an hour.",
                 do="Read its log; retries may still carry the run.",
                 anchor="function-errors",
                 namespace="AWS/Lambda",
@@ -174,7 +174,7 @@ def of_functions(function_names: Mapping[str, pulumi.Input[str]]) -> list[Alarm]
             ),
             Alarm(
                 role=f"{function}-slow",
-                means=f"{function} ran for {SHARE_OF_TIMEOUT:.0%} or more of the {limit} seconds it has.",
+                means=f"The {function} function ran for {SHARE_OF_TIMEOUT:.0%} or more of the {limit} seconds it has.",
                 do="Find what slowed it: the source, the database, or parts that are too large (partRows).",
                 anchor="function-slow",
                 namespace="AWS/Lambda",
@@ -222,7 +222,7 @@ def of_database(settings: Settings, identifier: pulumi.Input[str]) -> list[Alarm
         ),
         Alarm(
             role="database-connections",
-            means=f"{connections} connections or more, {SHARE_OF_CONNECTIONS:.0%} of what the database takes.",
+            means=f"The database holds {connections} connections or more, {SHARE_OF_CONNECTIONS:.0%} of what it takes.",
             do="See in pg_stat_activity whose they are; lower loadConcurrency if they are the load's own.",
             anchor="database-connections",
             namespace="AWS/RDS",

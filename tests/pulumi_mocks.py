@@ -166,11 +166,13 @@ def _outputs(args: MockResourceArgs) -> dict[str, Any]:
 
 
 def _opened(value: Any) -> Any:
-    """Return `value` with every secret in it opened."""
+    """Return `value` with every secret in it opened, and archives by their path."""
     if rpc.is_rpc_secret(value):
         return _opened(rpc.unwrap_rpc_secret(value))
     if isinstance(value, dict):
         return {key: _opened(item) for key, item in value.items()}
+    if isinstance(value, pulumi.FileArchive):
+        return value.path  # comparable, and all that we give
     return [_opened(item) for item in value] if isinstance(value, list) else value
 
 

@@ -1,0 +1,197 @@
+"""Alarms and dashboard: what sounds, what it says to do, and what is shown."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from components.alarms import RUNBOOK
+from tests.pulumi_mocks import PROJECT, STACK_VARIANTS, Recording, record_stack
+
+ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
+TOPIC = "arn:aws:sns:ap-northeast-1:123456789012:ev-population-dev"
+MACHINE = "arn:aws:states:ap-northeast-1:123456789012:stateMachine:ev-population-dev"
+MINIMAL = {
+    *("run-failed", "run-timed-out", "run-throttled", "not-started", "stale"),
+    *(f"{function}-{what}" for function in ("extract", "stage", "publish") for what in ("errors", "slow")),
+    *("database-cpu", "database-storage", "database-connections"),
+}
+
+
+def alarm(role: str, **overrides: str) -> dict[str, Any]:
+    """Return the inputs of one of dev's alarms."""
+    return dict(record_stack("dev", **overrides).one(ALARM, role).inputs)
+
+
+def roles(recording: Recording, stack: str = "dev") -> set[str]:
+    """Return the alarms of a stack by what follows its name."""
+    return {item.inputs["name"].removeprefix(f"ev-population-{stack}-") for item in recording.of(ALARM)}
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_everything_that_can_go_wrong_has_an_alarm(stack: str) -> None:
+    assert roles(record_stack(stack, egress="nat-gateway"), stack) == MINIMAL
+
+
+def test_a_nat_instance_has_one_too_in_every_zone() -> None:
+    found = roles(record_stack("prod", egress="nat-instance"), "prod") - MINIMAL
+    assert found == {f"nat-ap-northeast-1{letter}-down" for letter in "acd"}
+    down = record_stack("dev", egress="nat-instance").one(ALARM, "down").inputs
+    assert down["dimensions"] == {"InstanceId": "ev-population-dev-nat-ap-northeast-1a-id"}
+    assert down["treatMissingData"] == "breaching", "an instance that is gone reports nothing"
+
+
+@pytest.mark.parametrize(("stack", "egress"), STACK_VARIANTS)
+def test_every_alarm_tells_the_topic_says_what_to_do_and_leads_to_the_runbook(stack: str, egress: str) -> None:
+    for item in record_stack(stack, egress=egress).of(ALARM):
+        given = item.inputs
+        assert given["alarmActions"] == [TOPIC.replace("-dev", f"-{stack}")]
+        assert re.search(rf"[A-Z].+[.] [A-Z].+[.] More: {RUNBOOK}#[a-z-]+$", given["alarmDescription"])
+        assert len(given["alarmDescription"]) <= 1024, "CloudWatch takes no more"
+        assert given["treatMissingData"] in {"breaching", "notBreaching"}
+
+
+@pytest.mark.skipif(not (PROJECT / RUNBOOK).exists(), reason="the runbook is not written yet")
+@pytest.mark.parametrize("egress", ["nat-gateway", "nat-instance"])
+def test_every_place_in_the_runbook_that_an_alarm_leads_to_is_there(egress: str) -> None:
+    recording = record_stack("prod", egress=egress)
+    wanted = {item.inputs["alarmDescription"].rsplit("#", 1)[1] for item in recording.of(ALARM)} | {"stopped-run"}
+    headings = re.findall(r"^#+ (.+)$", (PROJECT / RUNBOOK).read_text(), re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert wanted <= anchors
+
+
+@pytest.mark.parametrize(
+    ("role", "metric"),
+    [
+        ("run-failed", "ExecutionsFailed"),
+        ("run-timed-out", "ExecutionsTimedOut"),
+        ("run-throttled", "ExecutionThrottled"),
+    ],
+)
+def test_a_single_run_gone_wrong_is_enough(role: str, metric: str) -> None:
+    given = alarm(role)
+    assert given["namespace"] == "AWS/States"
+    assert given["metricName"] == metric
+    assert given["dimensions"] == {"StateMachineArn": MACHINE}
+    assert given["threshold"] == given["evaluationPeriods"] == 1
+    assert given["comparisonOperator"] == "GreaterThanOrEqualToThreshold"
+    assert given["treatMissingData"] == "notBreaching", "most of the day nothing runs"
+
+
+def test_a_single_dead_letter_is_enough() -> None:
+    given = alarm("not-started")
+    assert given["dimensions"] == {"QueueName": "ev-population-dev-not-started"}
+    assert given["metricName"] == "ApproximateNumberOfMessagesVisible"
+    assert given["threshold"] == 1
+
+
+class TestFreshness:
+    def test_a_day_and_a_quarter_without_a_version_is_stale_and_silence_is_no_excuse(self) -> None:
+        given = alarm("stale")
+        assert given["evaluationPeriods"] == given["datapointsToAlarm"] == 30
+        assert given["treatMissingData"] == "breaching"
+        assert given["comparisonOperator"] == "LessThanThreshold"
+        assert given["threshold"] == 1
+        assert given["okActions"] == [TOPIC]
+
+    def test_a_published_version_counts_and_so_does_one_confirmed_unchanged(self) -> None:
+        published, unchanged, fresh = alarm("stale")["metricQueries"]
+        for query, metric, service in (
+            (published, "PublishSuccess", "publish"),
+            (unchanged, "SourceUnchanged", "extract"),
+        ):
+            assert query["returnData"] is False
+            assert query["metric"] == {
+                "namespace": "ev-population-dev",
+                "metricName": metric,
+                "dimensions": {"service": service},
+                "period": 3600,
+                "stat": "Sum",
+            }
+        assert fresh["expression"] == "SUM([published, unchanged])"
+        assert fresh["returnData"] is True
+
+    @pytest.mark.parametrize(("schedule", "hours"), [("rate(1 hour)", 3), ("cron(0 6 ? * MON-FRI *)", 90)])
+    def test_it_follows_the_schedule(self, schedule: str, hours: int) -> None:
+        assert alarm("stale", schedule=schedule)["evaluationPeriods"] == hours
+
+    @pytest.mark.parametrize("schedule", ["rate(7 days)", "cron(0 6 1 * ? *)", "at(2027-01-31T06:00:00)"])
+    def test_a_schedule_beyond_what_an_alarm_can_look_back_has_none_and_says_so(
+        self, schedule: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        recording = record_stack("dev", schedule=schedule)
+        assert roles(recording) - {"nat-ap-northeast-1a-down"} == MINIMAL - {"stale"}
+        body = recording.one("aws:cloudwatch/dashboard:Dashboard").inputs["dashboardBody"]
+        assert "There is no alarm on freshness" in body
+
+    @pytest.mark.parametrize("schedule", ["rate(1 minute)", "cron(0 6 * * ? *)", "rate(5 days)"])
+    def test_no_alarm_looks_back_further_than_cloudwatch_lets_it(self, schedule: str) -> None:
+        for item in record_stack("dev", schedule=schedule).of(ALARM):
+            period = item.inputs.get("period", 3600)
+            limit = 7 * 86_400 if period >= 3600 else 86_400
+            assert item.inputs["evaluationPeriods"] * period <= limit, item.name
+
+
+@pytest.mark.parametrize(("role", "milliseconds"), [("extract", 720_000), ("stage", 240_000), ("publish", 720_000)])
+def test_a_function_near_its_timeout_sounds_and_so_does_one_that_keeps_failing(role: str, milliseconds: int) -> None:
+    slow, errors = alarm(f"{role}-slow"), alarm(f"{role}-errors")
+    assert slow["threshold"] == milliseconds
+    assert slow["statistic"] == "Maximum"
+    assert slow["metricName"] == "Duration"
+    assert errors["threshold"] == 3
+    assert errors["metricName"] == "Errors"
+    assert slow["dimensions"] == errors["dimensions"] == {"FunctionName": f"ev-population-dev-{role}"}
+
+
+def test_the_databases_limits_follow_its_size() -> None:
+    assert alarm("database-storage")["threshold"] == 2 * 2**30
+    assert alarm("database-storage", databaseStorageGb="50")["threshold"] == 5 * 2**30
+    assert alarm("database-storage")["comparisonOperator"] == "LessThanThreshold"
+    assert alarm("database-connections")["threshold"] == 60
+    assert alarm("database-connections", databaseInstanceClass="db.t4g.small")["threshold"] == 120
+    assert alarm("database-cpu")["evaluationPeriods"] * alarm("database-cpu")["period"] == 900, "a load is busy too"
+    for role in ("cpu", "storage", "connections"):
+        assert alarm(f"database-{role}")["dimensions"] == {"DBInstanceIdentifier": "ev-population-dev"}
+
+
+class TestDashboard:
+    def body(self, stack: str = "dev") -> dict[str, Any]:
+        board = record_stack(stack).one("aws:cloudwatch/dashboard:Dashboard")
+        assert board.inputs["dashboardName"] == f"ev-population-{stack}"
+        return board.document("dashboardBody")
+
+    def test_it_answers_is_it_healthy_is_it_fresh_and_what_did_it_load(self) -> None:
+        titles = [widget["properties"].get("title", "") for widget in self.body()["widgets"]]
+        for question in ("Is it healthy?", "Is it fresh?", "What did it load?"):
+            assert any(title.startswith(question) for title in titles)
+
+    def test_every_alarm_is_on_it(self) -> None:
+        shown = next(widget for widget in self.body()["widgets"] if widget["type"] == "alarm")
+        alarms = record_stack("dev").of(ALARM)
+        assert set(shown["properties"]["alarms"]) == {
+            f"arn:aws:cloudwatch:ap-northeast-1:123456789012:alarm:{item.inputs['name']}" for item in alarms
+        }
+
+    def test_every_metric_that_the_handlers_emit_is_on_it(self) -> None:
+        body = json.dumps(self.body())
+        for metric in ("RowsLoaded", "RowsInserted", "RowsUpdated", "RowsRemoved", "RowsRejected"):
+            assert f'["ev-population-dev", "{metric}", "service", "publish"]' in body
+        assert '["ev-population-dev", "SourceUnchanged", "service", "extract"]' in body
+
+    def test_widgets_fill_rows_side_by_side_and_never_overlap(self) -> None:
+        cells: set[tuple[int, int]] = set()
+        for widget in self.body()["widgets"]:
+            taken = {
+                (x, y)
+                for x in range(widget["x"], widget["x"] + widget["width"])
+                for y in range(widget["y"], widget["y"] + widget["height"])
+            }
+            assert not taken & cells
+            assert all(x < 24 for x, _ in taken), "CloudWatch's grid is 24 wide"
+            cells |= taken
+
+    def test_its_address_is_an_output(self) -> None:
+        console = "https://ap-northeast-1.console.aws.amazon.com/cloudwatch/home?region=ap-northeast-1"
+        assert record_stack("dev").outputs["dashboardUrl"] == f"{console}#dashboards/dashboard/ev-population-dev"
