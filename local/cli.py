@@ -104,7 +104,7 @@ def _run(options: argparse.Namespace, display: Display) -> int:
     return 1 if failed else 0
 
 
-def _psql(options: argparse.Namespace, _: Display) -> int:
+def _psql(options: argparse.Namespace, display: Display) -> int:
     """psql on the embedded database, as its superuser; the server runs as long as psql does."""
     from local.embedded import EmbeddedServer, psql, running_server  # noqa: PLC0415
     from local.run import DATABASE_NAME  # noqa: PLC0415
@@ -116,7 +116,7 @@ def _psql(options: argparse.Namespace, _: Display) -> int:
         # A run that is going on has a server already; looking over its shoulder is fine.
         admin = running_server(state.postgres)
         if admin is None:
-            stack.enter_context(state.locked())
+            stack.enter_context(state.locked(waiting=display.line))
             admin = stack.enter_context(EmbeddedServer(state.postgres)).admin
         place = ["-h", admin.host, "-p", str(admin.port), "-U", admin.user, "-d", DATABASE_NAME]
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is psql's

@@ -91,7 +91,7 @@ def _run(options: Options, display: Display, report: Report, stack: ExitStack) -
     region = Settings.parse(config).region
     given = None if options.database_url is None else database_at(options.database_url)
 
-    stack.enter_context(state.locked())
+    stack.enter_context(state.locked(waiting=display.line))
     with clock("packages"), display.step("Lambda archives") as step:
         packages = packaging.build(_architecture())
         step.detail = ", ".join(

@@ -10,16 +10,18 @@ logs/                   of the last run: one file a function, and moto's
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from local.errors import LocalError
 
 PROJECT: Final = Path(__file__).resolve().parent.parent
 KEPT_VERSIONS: Final = 3
+PATIENCE_SECONDS: Final = 600  # a run of the whole dataset takes half a minute
 
 
 class State:
@@ -56,23 +58,37 @@ class State:
             shutil.rmtree(place, ignore_errors=True)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Be the only run of this stack in this checkout; LocalError says who is, if not we."""
+    def locked(self, *, waiting: Callable[[str], None], patience: float = PATIENCE_SECONDS) -> Iterator[None]:
+        """Be the only run of this stack in this checkout: wait for another, telling `waiting` for whom.
+
+        LocalError after `patience` seconds.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _taken(lock):
                 lock.seek(0)
                 holder = lock.read().strip() or "just begun"
-                raise LocalError(
-                    f"Another local run of stack {self.stack} is going on here ({holder}): "
-                    "wait for it, or run another stack (--stack prod) or another checkout."
-                ) from None
+                waiting(f"another local run of stack {self.stack} is going on here ({holder}); waiting for it to end")
+                deadline = time.monotonic() + patience
+                while not _taken(lock):
+                    if time.monotonic() > deadline:
+                        raise LocalError(
+                            f"Another local run of stack {self.stack} is still going on here ({holder}): "
+                            "end it, or run another stack (--stack prod) or another checkout."
+                        )
+                    time.sleep(0.2)
             lock.truncate(0)
             lock.write(f"process {os.getpid()}, since {datetime.now().astimezone():%H:%M:%S}\n")
             lock.flush()
             yield
+
+
+def _taken(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def put_back(s3: Any, bucket: str, folder: Path) -> None:

@@ -2,8 +2,12 @@
 
 import contextlib
 import io
+import re
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -156,14 +160,31 @@ def test_psql_needs_a_database_and_says_how_to_make_one(run: Run) -> None:
     refused(run("psql"), "python -m local run")
 
 
-def test_two_runs_of_a_stack_in_one_checkout_are_told_apart_by_a_lock(home: Path) -> None:
-    with State("dev").locked():
-        with pytest.raises(LocalError, match=r"Another local run of stack dev .*process \d+, since .*--stack prod"):
-            State("dev").locked().__enter__()
-        with State("prod").locked():
-            pass
-    with State("dev").locked():
-        pass
+def test_two_runs_of_a_stack_in_one_checkout_wait_for_each_other(home: Path) -> None:
+    told: list[str] = []
+    ended = threading.Event()
+
+    def second() -> None:
+        with State("dev").locked(waiting=told.append):
+            assert ended.is_set(), "two at once"
+
+    with ThreadPoolExecutor(1) as pool:
+        with State("dev").locked(waiting=told.append):
+            waiter = pool.submit(second)
+            with State("prod").locked(waiting=told.append):
+                time.sleep(0.5)
+            ended.set()
+        waiter.result(timeout=10)
+    (line,) = told
+    assert re.search(r"another local run of stack dev .*process \d+, since .*waiting", line)
+
+
+def test_a_run_that_waited_too_long_says_for_whom(home: Path) -> None:
+    with (
+        State("dev").locked(waiting=print),
+        pytest.raises(LocalError, match=r"Another local run of stack dev .*process \d+, since .*--stack prod"),
+    ):
+        State("dev").locked(waiting=lambda _: None, patience=0.1).__enter__()
 
 
 def test_output_that_no_terminal_reads_has_no_spinner_and_no_colours() -> None:
