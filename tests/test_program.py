@@ -223,7 +223,7 @@ class TestPermissions:
 class TestData:
     @everywhere
     def test_every_log_group_is_encrypted_and_ends(self, stack: str, egress: str) -> None:
-        days = {"dev": 14, "prod": 90}[stack]
+        days = {"dev": 14, "prod": 365}[stack]
         groups = record_stack(stack, egress=egress).of("aws:cloudwatch/logGroup:LogGroup")
         assert {group.inputs["name"] for group in groups} == set(naming.log_groups(f"ev-population-{stack}"))
         for group in groups:
