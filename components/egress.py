@@ -79,9 +79,13 @@ class Egress(pulumi.ComponentResource):
             instances = NatInstance(
                 name,
                 NatInstanceArgs(
-                    scope=args.scope, vpc_id=args.vpc_id, public_subnet_ids=nat_subnet_ids, client_cidrs=private_cidrs
+                    scope=args.scope,
+                    vpc_id=args.vpc_id,
+                    public_subnet_ids=nat_subnet_ids,
+                    client_cidrs=private_cidrs,
+                    internet_route=public_route,
                 ),
-                opts=after_route,
+                opts=child,
             )
             self.nat_instance_ids = instances.instance_ids
             way_out = {zone: {"network_interface_id": id_} for zone, id_ in instances.network_interface_ids.items()}

@@ -29,12 +29,13 @@ service iptables save
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NatInstanceArgs:
-    """Where the instances stand and whom they serve; `public_subnet_ids` has one subnet a zone."""
+    """Where the instances stand and whom they serve, by zone; `internet_route` is their own way out."""
 
     scope: Scope
     vpc_id: pulumi.Input[str]
     public_subnet_ids: Mapping[str, pulumi.Input[str]]
     client_cidrs: Mapping[str, str]
+    internet_route: pulumi.Resource
 
 
 class NatInstance(pulumi.ComponentResource):
@@ -114,7 +115,7 @@ class NatInstance(pulumi.ComponentResource):
                 tags={"Name": f"{name}-nat-{zone}"},
                 # A newer image is no reason to replace it in a preview that changed nothing. To patch it, replace it:
                 # docs/operate.md#nat-instance
-                opts=pulumi.ResourceOptions(parent=self, ignore_changes=["ami"]),
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[args.internet_route], ignore_changes=["ami"]),
             )
             self.instance_ids[zone] = instance.id
             self.network_interface_ids[zone] = instance.primary_network_interface_id
