@@ -76,8 +76,7 @@ class Warehouse:
                 password=credentials["password"],
                 connect_timeout=CONNECT_TIMEOUT_SECONDS,
                 application_name="ev-population",
-                options=f"-c statement_timeout={self._statement_seconds:.0f}s -c timezone=UTC "
-                f"-c idle_in_transaction_session_timeout={SILENT_TRANSACTION_SECONDS}s",
+                options=" ".join(f"-c {name}={value}" for name, value in self._session_settings().items()),
                 keepalives_idle=30,
             )
             try:
@@ -85,6 +84,17 @@ class Warehouse:
                 yield connection
             finally:
                 connection.close()
+
+    def _session_settings(self) -> dict[str, str]:
+        return {
+            "timezone": "UTC",
+            "statement_timeout": f"{self._statement_seconds:.0f}s",
+            "idle_in_transaction_session_timeout": f"{SILENT_TRANSACTION_SECONDS}s",
+            # Our ANALYZEs are to tell the planner how many rows there are; histograms would cost more than the COPY.
+            "default_statistics_target": "1",
+            # The comparison hashes a version: in memory while it is small, in a few batches on disk beyond.
+            "work_mem": "64MB",
+        }
 
     def _target(self) -> Target:
         document = self._secret(self._secret_arn, "bucket_name", "host", "port", "db_name", "credentials_arn")
@@ -177,12 +187,17 @@ def _alembic(connection: "Connection", command: str, revision: str) -> None:
     from alembic import command as alembic_command  # noqa: PLC0415 - half a second that a migrated database never pays
     from alembic.config import Config  # noqa: PLC0415
     from sqlalchemy import create_engine  # noqa: PLC0415
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
     from sqlalchemy.pool import StaticPool  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     engine = create_engine("postgresql+psycopg2://", creator=lambda: connection, poolclass=StaticPool)
-    with engine.begin() as transaction:
-        transaction.exec_driver_sql(_LOCK)
-        config.attributes["connection"] = transaction
-        getattr(alembic_command, command)(config, revision)
+    try:
+        with engine.begin() as transaction:
+            transaction.exec_driver_sql(_LOCK)
+            config.attributes["connection"] = transaction
+            getattr(alembic_command, command)(config, revision)
+    except DBAPIError as error:
+        # psycopg2's own error lies within: what may pass is told from what may not by it.
+        raise error.orig or error from error
