@@ -24,6 +24,12 @@ $(VENV)/.ready-dev: requirements-dev.txt $(VENV)/.ready
 	$(UV) pip install --quiet --python $(BIN)/python -r requirements-dev.txt
 	@touch $@
 
+# For pulumi --policy-pack policy; apart, as pulumi-policy wants an older protobuf than the program has.
+policy/.venv/.ready: policy/requirements.txt | $(BIN)/python
+	$(UV) venv --quiet --clear --python $(BIN)/python policy/.venv
+	$(UV) pip install --quiet --python policy/.venv/bin/python -r policy/requirements.txt
+	@touch $@
+
 local: $(VENV)/.ready  ## Run the whole pipeline on this machine, on real data, with no AWS account
 	@$(BIN)/python -m local run
 
@@ -55,8 +61,9 @@ lock: $(BIN)/python  ## Pin every requirement anew
 	$(UV) pip compile --quiet --universal --python-version 3.12 --generate-hashes handlers/requirements-extract.in -c handlers/requirements.txt -o handlers/requirements-extract.txt --no-annotate --custom-compile-command "make lock"
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.12 requirements.in -c handlers/requirements.txt -o requirements.txt --no-annotate --custom-compile-command "make lock"
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.12 requirements-dev.in -o requirements-dev.txt --no-annotate --custom-compile-command "make lock"
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.12 policy/requirements.in -o policy/requirements.txt --no-annotate --custom-compile-command "make lock"
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.12 benchmarks/requirements.in -c requirements.txt -o benchmarks/requirements.txt --no-annotate --custom-compile-command "make lock"
 
 clean:  ## Remove what was built and loaded here
-	rm -rf $(VENV) .build .local .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) policy/.venv .build .local .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
