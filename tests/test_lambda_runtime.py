@@ -139,7 +139,7 @@ def test_a_function_boots_from_its_archives_and_answers_in_its_own_words(
     log = (tmp_path / "log").read_text()
     assert first["errorType"] == "InputError", f"{first} {log}"
     assert first["errorMessage"].startswith(message)
-    assert str(tmp_path / "task" / "evdata") in "".join(first["stackTrace"]), "it ran the shipped code"
+    assert str(tmp_path / "task") in "".join(first["stackTrace"]), "it ran the shipped code"
     assert str(PROJECT / "handlers") not in "".join(first["stackTrace"]), "and not the code beside this test"
     assert second["errorMessage"] == first["errorMessage"], "a warm function answers as a cold one does"
     assert second["requestId"] != first["requestId"]
