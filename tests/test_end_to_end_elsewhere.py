@@ -14,6 +14,7 @@ def machine() -> Iterator[Machine]:
         yield found
 
 
+@pytest.mark.exhaustive
 def test_every_database_is_used_as_it_is_and_never_told_what_another_has_published(
     machine: Machine, postgres_server: Database
 ) -> None:
