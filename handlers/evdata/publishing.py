@@ -76,10 +76,14 @@ class Publication:
         Raises `RefusedError` when a guard refuses and `RawDataError` when the staged parts are not the manifest's; the
         table then stands as it was, and the refusal is written to `pipeline_run`.
         """
+        with self._connection.cursor() as cursor:
+            lock(cursor)
+            if finished := self._finished_before(cursor):
+                self._connection.rollback()
+                return finished
         try:
             with self._connection.cursor() as cursor:
-                lock(cursor)
-                outcome = self._finished_before(cursor) or self._publish(cursor, guards, read_raw)
+                outcome = self._publish(cursor, guards, read_raw)
             self._connection.commit()
         except TransientError:
             raise  # the state runs again and finds everything as it was
@@ -93,17 +97,23 @@ class Publication:
     # --- Is there anything to do? ---
 
     def _finished_before(self, cursor: "Cursor") -> Outcome | None:
-        """Return what this very execution came to when it committed and its answer was lost on the way."""
+        """Return what this very execution came to when it committed and its answer was lost on the way.
+
+        Raises `RefusedError` when it was refused, in the words of then, unless parts were staged for it once more.
+        """
         cursor.execute(
             sql.SQL(
-                "SELECT status, {}, message FROM pipeline_run WHERE execution_id = %s AND status <> 'refused'"
+                "SELECT status, {}, message FROM pipeline_run WHERE execution_id = %s AND "
+                "(status <> 'refused' OR NOT EXISTS (SELECT FROM staging.part WHERE manifest_key = %s))"
             ).format(_counts()),
-            (self._execution_id,),
+            (self._execution_id, self._manifest.key),
         )
         found = cursor.fetchone()
         if found is None:
             return None
         status, *counts, message = found
+        if status == "refused":
+            raise RefusedError(message)
         return Outcome(status=status, **dict(zip(COUNTS, counts, strict=True)), message=message)
 
     def _publish(self, cursor: "Cursor", guards: Guards, read_raw: ReadRaw) -> Outcome:
