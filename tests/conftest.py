@@ -114,3 +114,16 @@ def open_data() -> Iterator[Callable[..., OpenData]]:
             return stack.enter_context(OpenData(snapshot, behaviours=behaviours, app_tokens=app_tokens))
 
         yield start
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests record as "proved": how much was tried, where a dot would say too little."""
+    proved = [
+        value
+        for report in terminalreporter.stats.get("passed", [])
+        for name, value in report.user_properties
+        if name == "proved"
+    ]
+    if proved:
+        terminalreporter.section("proved")
+        terminalreporter.write_line("\n".join(proved))

@@ -38,6 +38,7 @@ class Pipeline:
 
     database: Database
     event: dict[str, Any]
+    environment: dict[str, str]  # of the functions, in this process already
 
     def extract(self, *, force: bool = False, context: Context | None = None) -> dict[str, Any]:
         event = self.event | ({"force": True} if force else {})
@@ -97,14 +98,15 @@ def build_pipeline(
     max_shrink: float = 0.1,
 ) -> Pipeline:
     """Put secrets and bucket into moto and the functions' environment into the process; return the pipeline."""
-    for name, value in {
+    environment = {
         "SOURCE_URL": source if isinstance(source, str) else source.url,
         "DATASET_ID": "f6w7-q2d2",
         "PART_ROWS": str(part_rows),
         "MAX_REJECTED_FRACTION": str(max_rejected),
         "MAX_SHRINK_FRACTION": str(max_shrink),
         "PGSSLMODE": "prefer",
-    }.items():
+    }
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     create_bucket(BUCKET)
     secrets = boto3.client("secretsmanager")
@@ -123,4 +125,5 @@ def build_pipeline(
             }
         ),
     )["ARN"]
-    return Pipeline(database=database, event={"bucket_name": BUCKET, "secret_arn": secret_arn})
+    event = {"bucket_name": BUCKET, "secret_arn": secret_arn}
+    return Pipeline(database=database, event=event, environment=environment)

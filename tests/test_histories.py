@@ -5,7 +5,6 @@ change hands, values are corrected back, rows come twice within and across parts
 """
 
 import functools
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -97,7 +96,7 @@ class Proof:
         self.pipeline = pipeline
         self.source = source
         self.outcomes: Counter[str] = Counter()
-        self._examples = itertools.count(1)
+        self.followed = 0
         self._connection = psycopg2.connect(pipeline.database.url, options="-c timezone=UTC")
         self._connection.autocommit = True
 
@@ -164,7 +163,8 @@ class Proof:
 
     def _start_anew(self) -> None:
         """A bucket of the history's own, and empty tables."""
-        bucket = f"history-{next(self._examples)}"
+        self.followed += 1
+        bucket = f"history-{self.followed}"
         create_bucket(bucket)
         self.pipeline.event["bucket_name"] = bucket
         with self._connection.cursor() as cursor:
@@ -187,17 +187,19 @@ def proof(
         yield found
 
 
-def test_any_history_gives_table_history_and_counts_as_the_reference_model_says(proof: Proof) -> None:
+def test_any_history_gives_table_history_and_counts_as_the_reference_model_says(
+    proof: Proof, record_property: Callable[[str, object], None]
+) -> None:
     # The same histories at each run, and no minutes spent on a shorter one when one fails.
-    _prove(proof, settings(max_examples=40, derandomize=True, phases=[Phase.generate]))
+    _prove(proof, settings(max_examples=40, derandomize=True, phases=[Phase.generate]), record_property)
 
 
 @pytest.mark.exhaustive
-def test_a_great_many_histories_do(proof: Proof) -> None:
-    _prove(proof, settings(max_examples=500))
+def test_a_great_many_histories_do(proof: Proof, record_property: Callable[[str, object], None]) -> None:
+    _prove(proof, settings(max_examples=500), record_property)
 
 
-def _prove(proof: Proof, how: settings) -> None:
+def _prove(proof: Proof, how: settings, record_property: Callable[[str, object], None]) -> None:
     # What is a fixture's is made anew for each history by `Proof.follow`.
     @settings(
         how,
@@ -212,3 +214,5 @@ def _prove(proof: Proof, how: settings) -> None:
     follow()
     reached = {"published", "unchanged", "superseded", "died", "DriftError", "SourceError", "RefusedError"}
     assert proof.outcomes.keys() == reached, f"histories too tame: {proof.outcomes}"
+    runs = ", ".join(f"{count} {outcome}" for outcome, count in proof.outcomes.most_common())
+    record_property("proved", f"histories: {proof.followed} followed, {proof.outcomes.total()} runs ({runs})")
