@@ -242,7 +242,7 @@ def of_nat_instances(scope: Scope, instance_ids: Mapping[str, pulumi.Input[str]]
         Alarm(
             role=f"nat-{zone}-down",
             means=f"The NAT instance in {zone} fails its status checks or is gone; extract cannot reach the source.",
-            do=f"Replace it: pulumi up --target-replace with the URN of {scope.prefix}-nat-{zone}.",
+            do=f"Replace it: pulumi up --replace with the URN of {scope.prefix}-nat-{zone}.",
             anchor="nat-instance",
             namespace="AWS/EC2",
             metric="StatusCheckFailed",
