@@ -124,6 +124,8 @@ class EmbeddedServer:
         while True:
             try:
                 return package.get_server(self._data, cleanup_mode="delete" if self._shared else "stop")
+            except FileExistsError:
+                continue  # a process that shares the server made the directory at the same moment
             except (AssertionError, subprocess.TimeoutExpired):
                 # Still recovering from a hard stop: the package waits ten seconds and gives up, the server does not.
                 if time.monotonic() > deadline:
