@@ -1,0 +1,141 @@
+"""What the documents say: links lead somewhere, sums are right, every alarm and error has its place in the runbook."""
+
+import inspect
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from components import alarms
+from evdata import errors
+from tests.pulumi_mocks import PROJECT, STACK_VARIANTS, record_stack
+
+DOCUMENTS = sorted(
+    path
+    for path in (*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("**/*.md"), *(PROJECT / ".github").glob("**/*.md"))
+)
+COST = PROJECT / "docs" / "cost.md"
+RUNBOOK = PROJECT / alarms.RUNBOOK
+
+type Row = tuple[str, ...]
+
+
+def without_code(text: str) -> str:
+    """Return Markdown without its code, in which neither links nor headings are what they look like."""
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of a document's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def tables(path: Path) -> list[list[Row]]:
+    """Return a document's tables as rows of cells, without the line below the header."""
+    found = re.findall(r"(?:^\|.*\|\n)+", path.read_text(), re.MULTILINE)
+    return [
+        [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in table.splitlines() if "---" not in line]
+        for table in found
+    ]
+
+
+def first_number(text: str) -> float:
+    """Return the first number in a cell."""
+    found = re.search(r"\d[\d.]*", text)
+    assert found, f"no number in {text!r}"
+    return float(found[0])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_every_relative_link_leads_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(document.read_text())):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (document.parent / name).resolve() if name else document
+        assert path.exists(), f"{document.name} links to {target}, which is not there"
+        if anchor and path.suffix == ".md":
+            assert anchor in anchors(path), f"{document.name} links to {target}: {path.name} has no such heading"
+
+
+class TestRunbook:
+    @pytest.mark.parametrize(("stack", "egress"), STACK_VARIANTS)
+    def test_every_alarm_leads_to_a_place_in_it(self, stack: str, egress: str) -> None:
+        there = anchors(RUNBOOK)
+        for item in record_stack(stack, egress=egress).of("aws:cloudwatch/metricAlarm:MetricAlarm"):
+            anchor = item.inputs["alarmDescription"].rsplit(f"{alarms.RUNBOOK}#", 1)[1]
+            assert anchor in there, f"{item.name} leads to #{anchor}"
+
+    def test_so_does_every_other_mention_of_it_in_the_program(self) -> None:
+        there = anchors(RUNBOOK)
+        for path in (PROJECT / "components").glob("*.py"):
+            for anchor in re.findall(r"docs/operate\.md#([a-z-]+)", path.read_text()):
+                assert anchor in there, f"{path.name} leads to #{anchor}"
+
+    def test_every_error_of_the_handlers_has_a_place_in_it(self) -> None:
+        kinds = {
+            name
+            for name, kind in inspect.getmembers(errors, inspect.isclass)
+            if issubclass(kind, errors.PipelineError) and kind is not errors.PipelineError
+        }
+        assert kinds, "the errors have moved"
+        assert {kind.lower() for kind in kinds} <= anchors(RUNBOOK)
+
+
+class TestCost:
+    def test_every_line_is_its_quantity_times_its_price_and_every_sum_is_right(self) -> None:
+        summed = [table for table in tables(COST) if table[-1][0] == "**together**"]
+        assert len(summed) == 7
+        for header, *lines, total in summed:
+            for what, quantity, price, amount in lines:
+                digits = len(amount.partition(".")[2])
+                expected = math.prod(float(number) for number in re.findall(r"\d[\d.]*", quantity)) * first_number(
+                    price
+                )
+                assert abs(float(amount) - expected) <= 0.51 * 10**-digits, f"{header[0]}: {what} is {expected}"
+            together = sum(float(line[3]) for line in lines)
+            assert together == pytest.approx(first_number(total[3]), abs=1e-9), header[0]
+
+    def test_the_overview_adds_each_way_out_to_its_stack(self) -> None:
+        overview, *rest = tables(COST)
+        sums = {table[0][0]: first_number(table[-1][3]) for table in rest if table[-1][0] == "**together**"}
+        for egress, dev, prod in overview[1:]:
+            for stack, shown in (("dev", dev), ("prod", prod)):
+                way_out = sums.get(f"{stack}: {egress.strip('`')}", 0.0)
+                assert float(shown) == pytest.approx(sums[f"{stack}, without its way out"] + way_out), (stack, egress)
+
+    @pytest.mark.parametrize(("stack", "egress"), STACK_VARIANTS)
+    def test_what_is_counted_is_what_the_program_makes(self, stack: str, egress: str) -> None:
+        recording = record_stack(stack, egress=egress)
+        lines = {
+            line[0]: line
+            for table in tables(COST)
+            if table[0][0] in (f"{stack}, without its way out", f"{stack}: {egress}")
+            for line in table[1:]
+        }
+
+        def counted(start: str) -> float:
+            return sum(first_number(line[1]) for what, line in lines.items() if what.startswith(start))
+
+        database = recording.one("aws:rds/instance:Instance").inputs
+        endpoints = recording.of("aws:ec2/vpcEndpoint:VpcEndpoint")
+        watched = [
+            max(1, sum("metric" in query for query in alarm.inputs.get("metricQueries", [])))
+            for alarm in recording.of("aws:cloudwatch/metricAlarm:MetricAlarm")
+        ]
+        instances = recording.of("aws:ec2/instance:Instance")
+        assert any(what.startswith(f"RDS {database['instanceClass']}") for what in lines)
+        assert ("with a standby" in " ".join(lines)) == database["multiAz"]
+        assert counted("RDS storage") == database["allocatedStorage"]
+        assert counted("Secrets Manager endpoint") == sum(len(item.inputs.get("subnetIds", [])) for item in endpoints)
+        assert counted("secrets") == len(recording.of("aws:secretsmanager/secret:Secret")) + 1, "and RDS' own"
+        assert counted("alarms") + counted("its alarm") == sum(watched)
+        assert counted("dashboard") == len(recording.of("aws:cloudwatch/dashboard:Dashboard"))
+        assert counted("KMS key") == len(recording.of("aws:kms/key:Key"))
+        assert counted("NAT gateway") == len(recording.of("aws:ec2/natGateway:NatGateway"))
+        assert counted("t4g.nano") == len(instances)
+        assert {item.inputs["instanceType"] for item in instances} <= {"t4g.nano"}
+        assert counted("its public address") == len(instances) + len(recording.of("aws:ec2/eip:Eip"))
