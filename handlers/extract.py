@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from evdata.contract import Dataset, Match
 from evdata.dataset import DATASET
-from evdata.environment import event_flag, event_text, number_setting, setting
+from evdata.environment import event_flag, event_text, number_setting, setting, told
 from evdata.errors import SourceError, TransientError
 from evdata.manifest import Manifest, iso
 from evdata.raw_store import AWS_CONFIG, RawStore, aws_error
@@ -48,6 +48,7 @@ class Answer:
 
 
 @logger.inject_lambda_context
+@told(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer the state machine's Extract state."""
     store = RawStore(event_text(event, "bucket_name"))

@@ -18,10 +18,10 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from evdata import staging
 from evdata.contract import Dataset
 from evdata.dataset import DATASET
-from evdata.environment import event_flag, event_number, event_text, number_setting
+from evdata.environment import event_flag, event_number, event_text, number_setting, told
 from evdata.errors import InputError, PipelineError, RawDataError
-from evdata.manifest import Part, Published, is_manifest_key, iso
-from evdata.publishing import Guards, Outcome, Publication
+from evdata.manifest import Part, Published, iso, version_of
+from evdata.publishing import Guards, Outcome, Publication, refuse_unread
 from evdata.raw_store import RawStore
 from evdata.transform import Cleaned, clean_part, raw_rows
 from evdata.warehouse import Warehouse, migrate, translated
@@ -34,6 +34,7 @@ metrics = Metrics()
 
 
 @logger.inject_lambda_context
+@told(logger)
 def stage(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one item of the state machine's LoadParts state."""
     store, warehouse, manifest_key = _places(event, context)
@@ -70,6 +71,7 @@ def stage_part(store: RawStore, warehouse: Warehouse, dataset: Dataset, manifest
 
 
 @logger.inject_lambda_context
+@told(logger)
 def publish(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer the state machine's Publish state."""
     store, warehouse, manifest_key = _places(event, context)
@@ -104,7 +106,12 @@ def publish_version(
     guards: Guards,
 ) -> Outcome:
     """Make the staged parts the table, then write down in the bucket which version stands there."""
-    manifest = store.manifest(manifest_key)
+    try:
+        manifest = store.manifest(manifest_key)
+    except RawDataError as error:
+        with warehouse.connect() as connection, translated():
+            migrate(connection)
+            raise refuse_unread(connection, dataset, manifest_key, execution_id=execution_id, why=error) from error
 
     def read_raw(number: int, lines: list[int]) -> dict[int, dict[str, str]]:
         part = manifest.part(number)
@@ -129,10 +136,10 @@ def publish_version(
 
 def _places(event: dict[str, Any], context: LambdaContext) -> tuple[RawStore, Warehouse, str]:
     manifest_key = event_text(event, "manifest_key")
-    if not is_manifest_key(manifest_key):
-        raise InputError(
-            f"the event's manifest_key is {manifest_key!r}, expected raw_data/date=YYYYMMDD/version=.../manifest.json"
-        )
+    try:
+        version_of(manifest_key)
+    except ValueError as error:
+        raise InputError(f"the event's manifest_key is {error}") from error
     seconds = context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
     store = RawStore(event_text(event, "bucket_name"))
     return store, Warehouse(event_text(event, "secret_arn"), statement_seconds=seconds), manifest_key

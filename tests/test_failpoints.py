@@ -254,11 +254,8 @@ def _prove(
         except AssertionError as error:
             error.add_note(f"after the fault: {fault}")
             raise
-    kinds = ", ".join(
-        f"{count} {kind}" for kind, count in Counter((*fault.due.values(),)[-1] for fault in tried).items()
-    )
+    kinds = Counter((*fault.due.values(),)[-1] for fault in tried)
+    struck_how = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     points = len({(fault.point, fault.then) for fault in faults})
-    record_property(
-        "proved",
-        f"failpoints {what}: of {len(faults)} faults at {points} points, {len(tried)} struck and recovered from ({kinds})",
-    )
+    found = f"of {len(faults)} faults at {points} points {len(tried)} struck ({struck_how}), all recovered from"
+    record_property("proved", f"failpoints {what}: {found}")

@@ -1,10 +1,34 @@
 """What a handler is told: its event and its environment, read once and refused by name when they are not as agreed."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any
 
-from evdata.errors import InputError
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from evdata.errors import InputError, PipelineError, TransientError
+
+type Handler = Callable[[dict[str, Any], LambdaContext], dict[str, Any]]
+
+
+def told(logger: Logger) -> Callable[[Handler], Handler]:
+    """Have a handler's errors logged in one line that can be searched, with the event, before Lambda logs its own."""
+
+    def decorate(handler: Handler) -> Handler:
+        @wraps(handler)
+        def handle(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+            try:
+                return handler(event, context)
+            except PipelineError as error:
+                log = logger.warning if isinstance(error, TransientError) else logger.error
+                log(str(error), extra={"error": type(error).__name__, "event": event})
+                raise
+
+        return handle
+
+    return decorate
 
 
 def setting(name: str) -> str:

@@ -9,14 +9,15 @@ version has one place, whenever it was extracted.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from evdata.errors import RawDataError
 
 PUBLISHED_KEY: Final = "published.json"
-_MANIFEST_KEY: Final = re.compile(r"raw_data/date=\d{8}/version=\d{8}T\d{6}Z/manifest\.json")
+_MANIFEST_KEY: Final = re.compile(r"raw_data/date=\d{8}/version=(\d{8}T\d{6}Z)/manifest\.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ class Manifest:
 
     @property
     def key(self) -> str:
-        return f"{prefix(self.dataset_version)}/manifest.json"
+        return key_of(self.dataset_version)
 
     @property
     def parts_key(self) -> str:
@@ -73,7 +74,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str, key: str) -> "Manifest":
-        """Read the manifest at `key`. Raises `RawDataError` when it is not one, or does not add up."""
+        """Read the manifest at `key`. Raises `RawDataError` when it is not one, not that key's, or does not add up."""
         try:
             document: Mapping[str, Any] = json.loads(text)
             manifest = cls(
@@ -81,14 +82,23 @@ class Manifest:
                 source=document["source"],
                 dataset_version=parse_time(document["dataset_version"]),
                 extracted_at=parse_time(document["extracted_at"]),
-                columns=tuple(document["columns"]),
+                columns=tuple(
+                    {name: column[name] for name in ("name", "fieldName", "dataTypeName")}
+                    for column in document["columns"]
+                ),
                 rows=document["rows"],
-                parts=tuple(Part(**part) for part in document["parts"]),
+                parts=tuple(_of_right_types(Part(**part)) for part in document["parts"]),
             )
-        except (ValueError, KeyError, TypeError) as error:
+            _of_right_types(manifest)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RawDataError(
                 f"{key} is not a manifest ({type(error).__name__}: {error}). Run again with force to extract anew."
             ) from error
+        if manifest.key != key:
+            raise RawDataError(
+                f"manifest {key} is that of another version, {iso(manifest.dataset_version)}. Run again with force to "
+                "extract anew."
+            )
         counted = sum(part.rows for part in manifest.parts)
         if not manifest.parts:
             raise RawDataError(f"manifest {key} names no parts. Run again with force to extract anew.")
@@ -117,9 +127,18 @@ class Published:
     def from_json(cls, text: str) -> "Published":
         """Read what `to_json` wrote. Raises ValueError for anything else."""
         try:
-            return cls(**json.loads(text))
+            return _of_right_types(cls(**json.loads(text)))
         except TypeError as error:
             raise ValueError(f"not a record of what was published: {error}") from error
+
+
+def _of_right_types[T: (Part, Manifest, Published)](record: T) -> T:
+    """Return the record. Raises TypeError when JSON held another type where a text or a number belongs."""
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if field.type in (str, int) and type(value) is not field.type:
+            raise TypeError(f"{field.name} is {value!r}")
+    return record
 
 
 def prefix(version: datetime) -> str:
@@ -131,8 +150,19 @@ def part_key(version: datetime, number: int) -> str:
     return f"{prefix(version)}/part-{number:05d}.csv.gz"
 
 
-def is_manifest_key(key: str) -> bool:
-    return _MANIFEST_KEY.fullmatch(key) is not None
+def key_of(version: datetime) -> str:
+    """Return where the manifest of a version lies."""
+    return f"{prefix(version)}/manifest.json"
+
+
+def version_of(key: str) -> datetime:
+    """Return the version whose manifest lies at `key`. Raises ValueError when no manifest can."""
+    found = _MANIFEST_KEY.fullmatch(key)
+    with suppress(ValueError):  # a day that no month has
+        version = datetime.strptime(found[1] if found else "", "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        if key_of(version) == key:
+            return version
+    raise ValueError(f"{key!r}, expected raw_data/date=YYYYMMDD/version=YYYYMMDDTHHMMSSZ/manifest.json")
 
 
 def iso(moment: datetime) -> str:

@@ -18,7 +18,7 @@ from psycopg2.sql import Composable, Identifier
 from evdata import staging
 from evdata.contract import Dataset
 from evdata.errors import PipelineError, RawDataError, RefusedError, TransientError
-from evdata.manifest import Manifest
+from evdata.manifest import Manifest, version_of
 from evdata.merging import Changes, KeysDoubledError, Merge
 from evdata.staging import ReadRaw
 from evdata.warehouse import lock
@@ -130,6 +130,7 @@ class Publication:
                 "An older version never overwrites a newer one; nothing was changed.",
             )
         else:
+            staging.forget_strays(cursor, self._manifest)
             problems = staging.problems(cursor, self._manifest)
             if problems and last and version == last[0]:
                 # The twin that published this version took the staged parts with it.
@@ -156,7 +157,7 @@ class Publication:
                     again=last is not None and version == last[0],
                 )
         self._write_run(cursor, outcome)
-        staging.drop(cursor, self._dataset, self._manifest)
+        staging.drop(cursor, self._dataset, self._manifest.dataset_version)
         return outcome
 
     # --- The version ---
@@ -241,7 +242,7 @@ class Publication:
         with self._connection.cursor() as cursor:
             lock(cursor)
             self._insert_run(cursor, "refused", (None,) * len(COUNTS), message)
-            staging.drop(cursor, self._dataset, self._manifest)
+            staging.drop(cursor, self._dataset, self._manifest.dataset_version)
         self._connection.commit()
 
     def _insert_run(self, cursor: "Cursor", status: str, counts: Iterable[int | None], message: str) -> None:
@@ -264,6 +265,24 @@ class Publication:
             sql.SQL("INSERT INTO pipeline_run ({}) VALUES %s").format(sql.SQL(", ").join(map(Identifier, run))),
             (tuple(run.values()),),
         )
+
+
+def refuse_unread(
+    connection: "Connection", dataset: Dataset, manifest_key: str, *, execution_id: str, why: RawDataError
+) -> RawDataError:
+    """Write down a run whose version has no manifest that can be read; return the refusal to raise. Commits."""
+    version = version_of(manifest_key)
+    told = RawDataError(f"version {_day(version)} refused: {why} Nothing was published. Run: {execution_id}")
+    with connection.cursor() as cursor:
+        lock(cursor)
+        cursor.execute(
+            "INSERT INTO pipeline_run (execution_id, dataset_id, dataset_version, manifest_key, status, started_at, "
+            "finished_at, message) VALUES (%s, %s, %s, %s, 'refused', now(), now(), %s) ON CONFLICT DO NOTHING",
+            (execution_id, dataset.dataset_id, version, manifest_key, str(told)),
+        )
+        staging.drop(cursor, dataset, version)
+    connection.commit()
+    return told
 
 
 def _counts() -> Composable:

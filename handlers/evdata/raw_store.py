@@ -9,7 +9,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from evdata.errors import PipelineError, RawDataError, TransientError
-from evdata.manifest import PUBLISHED_KEY, Manifest, Part, Published, part_key, prefix
+from evdata.manifest import PUBLISHED_KEY, Manifest, Part, Published, key_of, part_key, prefix
 
 if TYPE_CHECKING:  # the stubs are not shipped
     from mypy_boto3_s3 import S3Client
@@ -64,7 +64,7 @@ class RawStore:
         content = self._get(key)
         if content is None:
             raise RawDataError(f"there is no manifest at s3://{self.bucket}/{key}: that version was never whole in S3")
-        return Manifest.from_json(content.decode(), key)
+        return Manifest.from_json(content.decode(errors="replace"), key)
 
     def put_manifest(self, manifest: Manifest) -> None:
         """Make a version exist: `parts.json` for the Map, then, last of all, `manifest.json`."""
@@ -73,11 +73,12 @@ class RawStore:
 
     def whole_version(self, version: datetime) -> Manifest | None:
         """Return the manifest of a version that lies whole in S3, or None: an earlier run may have come that far."""
-        content = self._get(f"{prefix(version)}/manifest.json")
+        key = key_of(version)
+        content = self._get(key)
         if content is None:
             return None
         try:
-            manifest = Manifest.from_json(content.decode(), f"{prefix(version)}/manifest.json")
+            manifest = Manifest.from_json(content.decode(errors="replace"), key)
         except RawDataError:
             return None
         sizes = self._sizes(prefix(version))

@@ -8,6 +8,7 @@ holds the rows that cannot be kept.
 import io
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from psycopg2 import sql
@@ -16,7 +17,7 @@ from psycopg2.sql import Composable, Identifier, Literal
 
 from evdata.contract import Dataset
 from evdata.errors import RawDataError
-from evdata.manifest import Manifest
+from evdata.manifest import Manifest, key_of
 from evdata.schema import STAGING, definitions, names
 from evdata.transform import Cleaned, Rejected
 
@@ -65,11 +66,11 @@ def stage(connection: "Connection", dataset: Dataset, manifest: Manifest, part: 
 
 
 def write_failure(connection: "Connection", manifest_key: str, part: int, reason: str) -> None:
-    """Leave behind why a part could not be staged, for publish to tell. Commits."""
+    """Leave behind why a part could not be staged, for publish to tell, unless another run did stage it. Commits."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO staging.part (manifest_key, part, error) VALUES (%s, %s, %s) ON CONFLICT (manifest_key, part) "
-            "DO UPDATE SET error = excluded.error, sha256 = NULL, rows = NULL, rejected = NULL, staged_at = now()",
+            "DO UPDATE SET error = excluded.error, staged_at = now() WHERE part.error IS NOT NULL",
             (manifest_key, part, reason),
         )
     connection.commit()
@@ -188,9 +189,18 @@ def warnings(cursor: "Cursor", dataset: Dataset, manifest: Manifest) -> dict[str
     return total
 
 
-def drop(cursor: "Cursor", dataset: Dataset, manifest: Manifest) -> None:
+def forget_strays(cursor: "Cursor", manifest: Manifest) -> None:
+    """Forget parts of an earlier copy of the same version that a dead run left behind, and that this copy lacks."""
+    for name in ("rejected", "part"):
+        cursor.execute(
+            sql.SQL("DELETE FROM {} WHERE manifest_key = %s AND part >= %s").format(Identifier(STAGING, name)),
+            (manifest.key, len(manifest.parts)),
+        )
+
+
+def drop(cursor: "Cursor", dataset: Dataset, version: datetime) -> None:
     """Take away the parts of this version and of any older one that a dead run left behind."""
-    last = f"{dataset.table}_{manifest.dataset_version:%Y%m%d%H%M%S}_~"
+    last = f"{dataset.table}_{version:%Y%m%d%H%M%S}_~"
     cursor.execute(
         "SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s) AND tablename < %s",
         (STAGING, f"{dataset.table}_", last),
@@ -200,7 +210,7 @@ def drop(cursor: "Cursor", dataset: Dataset, manifest: Manifest) -> None:
     for name in ("rejected", "part"):
         cursor.execute(
             sql.SQL("DELETE FROM {} WHERE manifest_key <= %s").format(Identifier(STAGING, name)),
-            (manifest.key,),
+            (key_of(version),),
         )
 
 

@@ -15,7 +15,7 @@ CREATE TABLE pipeline_run (
   dataset_version timestamptz NOT NULL,
   manifest_key text NOT NULL,
   status text NOT NULL CHECK (status IN ('published', 'unchanged', 'superseded', 'refused')),
-  extracted_at timestamptz NOT NULL,
+  extracted_at timestamptz,
   started_at timestamptz NOT NULL,
   finished_at timestamptz NOT NULL,
   source bigint,
@@ -39,7 +39,8 @@ COMMENT ON COLUMN pipeline_run.dataset_version IS 'When the source last updated 
 COMMENT ON COLUMN pipeline_run.manifest_key IS 'Where the raw version lies in the bucket';
 COMMENT ON COLUMN pipeline_run.status IS 'published; unchanged: another execution had published this version; '
   'superseded: a newer version stands; refused: a guard kept it out';
-COMMENT ON COLUMN pipeline_run.extracted_at IS 'When the raw version was copied from the source';
+COMMENT ON COLUMN pipeline_run.extracted_at IS 'When the raw version was copied from the source; NULL if its '
+  'manifest could not be read';
 COMMENT ON COLUMN pipeline_run.started_at IS 'When publishing began';
 COMMENT ON COLUMN pipeline_run.finished_at IS 'When publishing ended';
 COMMENT ON COLUMN pipeline_run.source IS 'Rows that the source had: loaded and rejected';
