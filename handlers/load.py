@@ -89,7 +89,8 @@ def publish(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     )
     for name in ("loaded", "inserted", "updated", "removed", "rejected"):
         metrics.add_metric(f"Rows{name.capitalize()}", MetricUnit.Count, getattr(outcome, name))
-    metrics.add_metric("PublishSuccess", MetricUnit.Count, 1)
+    if outcome.status != "superseded":  # a source stuck in the past is not fresh
+        metrics.add_metric("PublishSuccess", MetricUnit.Count, 1)
     metrics.flush_metrics()
     logger.info(outcome.message, extra={"answer": outcome.to_dict()})
     return outcome.to_dict()

@@ -134,14 +134,18 @@ def test_an_execution_whose_answer_was_lost_answers_the_same_again(pipeline: Pip
     assert pipeline.query("SELECT count(*) FROM pipeline_run") == [(1,)]
 
 
-def test_an_older_version_never_overwrites_a_newer_one(pipeline: Pipeline, source: OpenData) -> None:
+def test_an_older_version_never_overwrites_a_newer_one(
+    pipeline: Pipeline, source: OpenData, capsys: pytest.CaptureFixture[str]
+) -> None:
     june = extracted(pipeline)
     republish(source, [vehicle(key, city="Tacoma") for key in range(1, 20)], JULY)
     pipeline.run("july")
+    capsys.readouterr()
 
     answer = pipeline.publish(june, "june, late")
 
     assert (answer["status"], counts(answer)) == ("superseded", {})
+    assert "PublishSuccess" not in capsys.readouterr().out, "a source stuck in the past must not pass for fresh"
     assert pipeline.query("SELECT count(*), min(city) FROM electric_vehicle_us") == [(19, "Tacoma")]
     published = json.loads(boto3.client("s3").get_object(Bucket=BUCKET, Key="published.json")["Body"].read())
     assert published["dataset_version"] == "2023-07-01T00:00:00Z"
