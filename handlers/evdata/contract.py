@@ -51,6 +51,15 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A view that answers a common question: its name, what it shows, and the query that makes it."""
+
+    name: str
+    comment: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
     """A Socrata dataset and the table that mirrors it; `key` names the column that identifies a row."""
 
@@ -60,9 +69,11 @@ class Dataset:
     table: str
     key: str
     row_noun: str  # what a row is, in messages: "vehicles"
+    reader: str  # the role that may read it all
     source_columns: tuple[SourceColumn, ...]
     columns: tuple[Column, ...]
     expectations: tuple[Expectation, ...] = ()
+    views: tuple[View, ...] = ()
 
     @property
     def key_column(self) -> Column:

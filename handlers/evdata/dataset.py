@@ -15,6 +15,7 @@ from evdata.contract import (
     Dataset,
     Expectation,
     SourceColumn,
+    View,
     coordinate,
     integer,
     matching,
@@ -65,6 +66,7 @@ DATASET: Final = Dataset(
     table="electric_vehicle_us",
     key="dol_vehicle_id",
     row_noun="vehicles",
+    reader="ev_reader",
     source_columns=(
         SourceColumn(field="vin_1_10", display="VIN (1-10)"),
         SourceColumn(field="county", display="County"),
@@ -228,6 +230,36 @@ DATASET: Final = Dataset(
             name="district is blank exactly outside Washington",
             fields=("legislative_district", "state"),
             holds=lambda district, state: (district == "") == (state != "WA"),
+        ),
+    ),
+    views=(
+        View(
+            name="ev_by_county",
+            comment="Vehicles by county of the registered owner",
+            query="SELECT county, state, count(*) AS vehicles, "
+            "count(*) FILTER (WHERE vehicle_type LIKE 'Battery%') AS battery_electric, "
+            "count(*) FILTER (WHERE vehicle_type LIKE 'Plug-in%') AS plug_in_hybrid "
+            "FROM electric_vehicle_us GROUP BY county, state",
+        ),
+        View(
+            name="ev_by_make_model",
+            comment="Vehicles by make and model",
+            query="SELECT make, model_name, count(*) AS vehicles, min(model_year) AS first_model_year, "
+            "max(model_year) AS last_model_year FROM electric_vehicle_us GROUP BY make, model_name",
+        ),
+        View(
+            name="ev_by_model_year",
+            comment="Vehicles by model year",
+            query="SELECT model_year, count(*) AS vehicles, "
+            "count(*) FILTER (WHERE vehicle_type LIKE 'Battery%') AS battery_electric, "
+            "count(*) FILTER (WHERE vehicle_type LIKE 'Plug-in%') AS plug_in_hybrid "
+            "FROM electric_vehicle_us GROUP BY model_year",
+        ),
+        View(
+            name="ev_growth",
+            comment="What each published version brought",
+            query="SELECT dataset_version, loaded AS vehicles, inserted AS arrived, removed AS departed, "
+            "updated AS changed, rejected FROM pipeline_run WHERE status = 'published'",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""The tables of a dataset, derived from its contract: DDL for migrations and staging, and nothing that touches data."""
+"""The tables and views of a dataset, derived from its contract: DDL for migrations and staging, nothing about rows."""
 
 from psycopg2 import sql
 from psycopg2.sql import Composable, Identifier, Literal
@@ -74,9 +74,54 @@ def create_tables(dataset: Dataset) -> Composable:
     )
 
 
+def create_views(dataset: Dataset) -> Composable:
+    """Return the DDL of the views, and of the role that may read them and the tables.
+
+    Roles belong to the server, not to the database: another database may have made it, or may be making it now, and a
+    person's own server may not let this user make one. Reading rights are then granted by hand (docs/operate.md).
+    """
+    views = [
+        sql.SQL("CREATE VIEW {name} AS {query}; COMMENT ON VIEW {name} IS {comment};").format(
+            name=Identifier(view.name), query=sql.SQL(view.query), comment=Literal(view.comment)
+        )
+        for view in dataset.views
+    ]
+    readable = (
+        *(dataset.table, f"{dataset.table}_history", "pipeline_run", "rejected_row"),
+        *(view.name for view in dataset.views),
+    )
+    return sql.SQL(
+        """
+        {views}
+        DO $$
+        BEGIN
+          CREATE ROLE {reader} NOLOGIN;
+        EXCEPTION
+          WHEN duplicate_object OR unique_violation THEN NULL;
+          WHEN insufficient_privilege THEN RAISE NOTICE 'role % could not be created', {name};
+        END $$;
+        DO $$
+        BEGIN
+          IF EXISTS (SELECT FROM pg_roles WHERE rolname = {name}) THEN
+            GRANT SELECT ON {readable} TO {reader};
+          END IF;
+        END $$;
+        """
+    ).format(
+        views=sql.SQL("\n").join(views),
+        reader=Identifier(dataset.reader),
+        name=Literal(dataset.reader),
+        readable=sql.SQL(", ").join(map(Identifier, readable)),
+    )
+
+
 def drop_tables(dataset: Dataset) -> Composable:
-    """Return the DDL that takes away what `create_tables` made."""
-    return sql.SQL("DROP FUNCTION IF EXISTS {as_of}(timestamptz); DROP TABLE IF EXISTS {history}, {table};").format(
+    """Return the DDL that takes away what the two above made, but for the role: another database may have it too."""
+    views = sql.SQL(" ").join(sql.SQL("DROP VIEW {};").format(Identifier(view.name)) for view in dataset.views)
+    return sql.SQL(
+        "{views} DROP FUNCTION IF EXISTS {as_of}(timestamptz); DROP TABLE IF EXISTS {history}, {table};"
+    ).format(
+        views=views,
         as_of=Identifier(f"{dataset.table}_as_of"),
         history=Identifier(f"{dataset.table}_history"),
         table=Identifier(dataset.table),

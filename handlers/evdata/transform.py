@@ -1,6 +1,6 @@
 """One part's CSV into rows for COPY: pure, no AWS, no database.
 
-The work is done once per distinct value, not once per row: a part of 50,000 vehicles has some 40 makes. pandas reads
+The work is done once per distinct value, not once per row: a column of 50,000 rows may hold some 40 texts. pandas reads
 and factorizes; each rule sees a value once; the answers are spread over the rows and joined into COPY's text format.
 """
 

@@ -3,7 +3,7 @@
 from alembic import op
 
 from evdata.dataset import DATASET
-from evdata.schema import create_tables, drop_tables
+from evdata.schema import create_tables, create_views, drop_tables
 
 revision = "0001"
 down_revision = None
@@ -93,61 +93,16 @@ CREATE TABLE staging.rejected (
 COMMENT ON TABLE staging.rejected IS 'Rows of staged parts that cannot be kept';
 """
 
-VIEWS = """
-CREATE VIEW ev_by_county AS
-  SELECT county, state, count(*) AS vehicles,
-         count(*) FILTER (WHERE vehicle_type LIKE 'Battery%') AS battery_electric,
-         count(*) FILTER (WHERE vehicle_type LIKE 'Plug-in%') AS plug_in_hybrid
-  FROM electric_vehicle_us GROUP BY county, state;
-COMMENT ON VIEW ev_by_county IS 'Vehicles by county of the registered owner';
-CREATE VIEW ev_by_make_model AS
-  SELECT make, model_name, count(*) AS vehicles, min(model_year) AS first_model_year, max(model_year) AS last_model_year
-  FROM electric_vehicle_us GROUP BY make, model_name;
-COMMENT ON VIEW ev_by_make_model IS 'Vehicles by make and model';
-CREATE VIEW ev_by_model_year AS
-  SELECT model_year, count(*) AS vehicles,
-         count(*) FILTER (WHERE vehicle_type LIKE 'Battery%') AS battery_electric,
-         count(*) FILTER (WHERE vehicle_type LIKE 'Plug-in%') AS plug_in_hybrid
-  FROM electric_vehicle_us GROUP BY model_year;
-COMMENT ON VIEW ev_by_model_year IS 'Vehicles by model year';
-CREATE VIEW ev_growth AS
-  SELECT dataset_version, loaded AS vehicles, inserted AS arrived, removed AS departed, updated AS changed, rejected
-  FROM pipeline_run WHERE status = 'published';
-COMMENT ON VIEW ev_growth IS 'What each published version brought';
-"""
-VIEW_NAMES = ("ev_by_county", "ev_by_make_model", "ev_by_model_year", "ev_growth")
-
-# Roles belong to the server, not to the database: another database may have made it, or may be making it now, and a
-# person's own server may not let this user make one. Reading rights are then granted by hand (docs/operate.md).
-READER = """
-DO $$
-BEGIN
-  CREATE ROLE ev_reader NOLOGIN;
-EXCEPTION
-  WHEN duplicate_object OR unique_violation THEN NULL;
-  WHEN insufficient_privilege THEN RAISE NOTICE 'role ev_reader could not be created';
-END $$;
-DO $$
-BEGIN
-  IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'ev_reader') THEN
-    GRANT SELECT ON {tables} TO ev_reader;
-  END IF;
-END $$;
-"""
-
 
 def upgrade() -> None:
-    tables = (DATASET.table, f"{DATASET.table}_history", "pipeline_run", "rejected_row", *VIEW_NAMES)
     with op.get_bind().connection.cursor() as cursor:
         cursor.execute(create_tables(DATASET))
         cursor.execute(PIPELINE_TABLES)
-        cursor.execute(VIEWS)
-        cursor.execute(READER.format(tables=", ".join(tables)))
+        cursor.execute(create_views(DATASET))
 
 
 def downgrade() -> None:
     with op.get_bind().connection.cursor() as cursor:
-        cursor.execute(f"DROP VIEW {', '.join(VIEW_NAMES)}")
+        cursor.execute(drop_tables(DATASET))
         cursor.execute("DROP SCHEMA staging CASCADE")
         cursor.execute("DROP TABLE rejected_row, pipeline_run")
-        cursor.execute(drop_tables(DATASET))
