@@ -7,7 +7,7 @@ Answer: {"status": "extracted" | "unchanged", "dataset_version", "manifest_key",
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import boto3
@@ -29,6 +29,9 @@ metrics = Metrics()
 
 # What is left of the function's time when asking stops: enough to say why, in words, before Lambda ends it without any.
 RESERVE_SECONDS: Final = 20
+
+# How far the source's clock may be ahead of ours.
+FUTURE: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,11 @@ def extract(source: Socrata, store: RawStore, dataset: Dataset, *, part_rows: in
     again, unless `force` asks for it. Raises `TransientError` when the source changed while it was being copied.
     """
     before = source.metadata()
+    if before.rows_updated_at > datetime.now(UTC) + FUTURE:
+        raise SourceError(
+            f"{source.source} says that it was updated on {_day(before)}, which is yet to come. It is not copied: no "
+            "true version could follow one that is newer than all. Run again when the source has mended its date."
+        )
     match = dataset.match(before.types)
     published = store.published()
     version = iso(before.rows_updated_at)

@@ -29,7 +29,10 @@ class Context(LambdaContext):
         self._memory_limit_in_mb = 512
         self._invoked_function_arn = f"arn:aws:lambda:{REGION}:123456789012:function:{function_name}"
         self._aws_request_id = "00000000-0000-0000-0000-000000000000"
-        self.get_remaining_time_in_millis = lambda: int(remaining * 1000)  # type: ignore[method-assign]
+        self._remaining = remaining
+
+    def get_remaining_time_in_millis(self) -> int:  # type: ignore[override]
+        return int(self._remaining * 1000)
 
 
 @dataclass
@@ -54,6 +57,10 @@ class Pipeline:
     def set_part_rows(self, rows: int) -> None:
         """Have extract copy parts of so many rows from now on, as another deployment might."""
         os.environ["PART_ROWS"] = str(rows)
+
+    def set_guard(self, name: str, fraction: float) -> None:
+        """Have publish allow another MAX_REJECTED_FRACTION or MAX_SHRINK_FRACTION, as another deployment might."""
+        os.environ[name] = str(fraction)
 
     def run(self, execution_id: str, *, force: bool = False) -> dict[str, Any]:
         """One execution from end to end; returns publish's answer, or extract's when the source is unchanged."""

@@ -3,8 +3,10 @@
 What passes by itself must not cost the run, what does not must not cost the table. The ways: local/misbehaviour.py.
 """
 
+import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, override
 
 import pytest
 
@@ -20,12 +22,14 @@ from local.misbehaviour import (
     HtmlPage,
     Republishes,
     Says,
+    Sometimes,
     StaleReplica,
     Stalls,
 )
-from local.open_data import Behaviour, OpenData
+from local.open_data import Behaviour, Exchange, OpenData
 from local.postgres import Database
 from local.snapshot import Snapshot
+from local.soda import Answer
 from tests.handler_tools import Context, Pipeline, build_pipeline
 from tests.test_transform import vehicle
 
@@ -196,3 +200,101 @@ def test_the_wait_that_the_source_asks_for_is_kept(
     source.behaviours.append(Says(status=429, retry_after="17"))
     pipeline.extract()
     assert 17 in waited
+
+
+@dataclass(kw_only=True)
+class Sends(Sometimes):
+    """Another answer altogether, or the right one with other headers."""
+
+    body: bytes | None = None
+    content_type: str = "text/csv;charset=utf-8"
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @override
+    def spoil(self, exchange: Exchange) -> Answer:
+        answer = exchange.proceed()
+        body = answer.body if self.body is None else self.body
+        return replace(answer, body=body, content_type=self.content_type, headers=answer.headers | self.headers)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<!DOCTYPE html><html>Back soon</html>\n", b"<html>\n" * 11, b'{"error":true}', b"", b"\n", b'"unclosed'],
+)
+def test_what_claims_to_be_rows_and_is_not_never_reaches_the_table(
+    pipeline: Pipeline, source: OpenData, body: bytes
+) -> None:
+    source.behaviours.append(Sends(on="rows", body=body, times=None))
+    with pytest.raises(PipelineError):
+        pipeline.run("july")
+    assert table(pipeline) == AS_JUNE
+    source.behaviours.clear()
+    pipeline.run("the next", force=True)
+    assert table(pipeline) == AS_JULY
+
+
+@pytest.mark.parametrize("retry_after", ["nan", "inf", "-1", "soon", "", "9" * 400])
+def test_a_senseless_time_to_wait_does_no_harm(pipeline: Pipeline, source: OpenData, retry_after: str) -> None:
+    source.behaviours.append(Sends(on="rows", headers={}))
+    source.behaviours.append(Says(status=429, retry_after=retry_after, on="rows"))
+    try:
+        pipeline.run("july")
+    except TransientError:
+        pipeline.run("july, tried again")
+    assert table(pipeline) == AS_JULY
+
+
+def test_only_gzip_is_asked_for_and_nothing_else_is_taken(pipeline: Pipeline, source: OpenData) -> None:
+    source.requests.clear()
+    source.behaviours.append(Sends(on="rows", headers={"Content-Encoding": "br"}))
+    pipeline.run("july")
+    assert {request.headers["Accept-Encoding"] for request in source.requests} == {"gzip"}
+    assert table(pipeline) == AS_JULY
+
+
+def test_a_source_that_drips_is_given_up_while_there_is_time_to_say_so(pipeline: Pipeline, source: OpenData) -> None:
+    left = iter([60.0] * 8)
+
+    class Draining(Context):
+        def get_remaining_time_in_millis(self) -> int:  # type: ignore[override]
+            return int(next(left, 15.0) * 1000)
+
+    with pytest.raises(TransientError, match="records when the time was over"):
+        pipeline.extract(context=Draining("extract"))
+
+
+def test_a_version_that_is_yet_to_come_is_not_believed(pipeline: Pipeline, source: OpenData) -> None:
+    july = source.snapshot
+    source.snapshot = replace(july, rows_updated_at=int(time.time()) + 2 * 86_400)
+    with pytest.raises(SourceError, match=r"updated on .*, which is yet to come"):
+        pipeline.run("the future", force=True)
+    source.snapshot = july
+    pipeline.run("july")
+    assert table(pipeline) == AS_JULY
+
+
+def test_records_of_the_wrong_length_cost_themselves_and_nobody_else(pipeline: Pipeline, source: OpenData) -> None:
+    rows = list(source.snapshot.rows)
+    rows[3], rows[5] = (*rows[3], "one too many"), rows[5][:-1]  # together they have as many fields as they should
+    source.snapshot = replace(source.snapshot, rows=rows)
+    pipeline.set_guard("MAX_REJECTED_FRACTION", 0.1)
+    assert pipeline.run("july")["rejected"] == 2
+    assert pipeline.query("SELECT line, reasons FROM rejected_row ORDER BY line") == [
+        (5, ["the record has 18 fields, the header 17"]),
+        (7, ["the record has 16 fields, the header 17"]),
+    ]
+
+
+def test_a_byte_that_is_not_text_costs_its_row(pipeline: Pipeline, source: OpenData) -> None:
+    class Breaks(Sends):
+        @override
+        def spoil(self, exchange: Exchange) -> Answer:
+            answer = exchange.proceed()
+            return replace(answer, body=answer.body.replace(b"Tacoma", b"Tac\xffma", 1))
+
+    source.behaviours.append(Breaks(on="rows"))
+    pipeline.set_guard("MAX_REJECTED_FRACTION", 0.1)
+    assert pipeline.run("july")["rejected"] == 1
+    assert pipeline.query("SELECT line, reasons, raw ->> 'city' FROM rejected_row") == [
+        (2, ["city is 'Tac\\udcffma', which is not UTF-8"], "Tac\\udcffma")
+    ]

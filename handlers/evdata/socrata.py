@@ -89,6 +89,7 @@ class Socrata:
         self._budget = budget
         self._session = session or requests.Session()
         self._session.headers["User-Agent"] = "ev-population (open-source data pipeline)"
+        self._session.headers["Accept-Encoding"] = "gzip"  # and nothing else: pages are kept as they come
         if app_token:
             self._session.headers["X-App-Token"] = app_token
         self._sleep = sleep
@@ -140,7 +141,7 @@ class Socrata:
         """
         query = {"$select": ",".join(fields), "$order": ":id", "$limit": str(limit), "$offset": str(offset)}
         return self._either(
-            lambda: self._ask("GET", f"/resource/{self.dataset_id}.csv", _read_page, query=query),
+            lambda: self._ask("GET", f"/resource/{self.dataset_id}.csv", self._read_page, query=query),
             lambda: self._soda3_page(fields, offset=offset, limit=limit),
         )
 
@@ -163,7 +164,7 @@ class Socrata:
                 "Set partRows to what the server gives."
             )
         statement = f"SELECT {', '.join(fields)} ORDER BY :id"
-        return self._soda3(statement, _read_page, page={"pageNumber": number + 1, "pageSize": limit})
+        return self._soda3(statement, self._read_page, page={"pageNumber": number + 1, "pageSize": limit})
 
     def _soda3[T](self, statement: str, read: Callable[[requests.Response], T], **options: Any) -> T:
         # https://dev.socrata.com/docs/queries/page
@@ -224,6 +225,36 @@ class Socrata:
         if response.headers.get("X-SODA2-Data-Out-Of-Date", "").lower() == "true":
             raise _Passing("a replica that is behind")
 
+    def _read_page(self, response: requests.Response) -> Page:
+        """Read a CSV page as it came, proving on the way that it is whole."""
+        encoding = response.headers.get("Content-Encoding", "identity").lower()
+        if encoding not in ("gzip", "identity"):
+            raise _Passing(f"an answer encoded as {encoding}, which was not asked for")
+        compressed = encoding == "gzip"
+        sink = io.BytesIO()
+        inflater = zlib.decompressobj(wbits=31)
+        deflater = zlib.compressobj(6, wbits=31)  # for a source that does not compress; writes no time, so equal bytes
+        counter = RecordCounter()
+        for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
+            if self._budget() <= 0:  # a source that drips never stalls
+                raise _Passing(f"{counter.records} records when the time was over")
+            if compressed:
+                sink.write(chunk)
+                try:
+                    counter.feed(inflater.decompress(chunk))
+                except zlib.error as error:
+                    raise _Passing(f"a broken gzip stream ({error})") from error
+            else:
+                sink.write(deflater.compress(chunk))
+                counter.feed(chunk)
+        if compressed and not inflater.eof:
+            raise _Passing(f"a gzip stream cut after {counter.records} records")
+        if not counter.whole:
+            raise _Passing(f"a page cut within record {counter.records + 1}")
+        if not compressed:
+            sink.write(deflater.flush())
+        return Page(content=sink.getvalue(), rows=max(counter.records - 1, 0))
+
 
 def _read_json(response: requests.Response) -> Any:
     try:
@@ -235,32 +266,6 @@ def _read_json(response: requests.Response) -> Any:
 def _read_csv(response: requests.Response) -> list[dict[str, str]]:
     """Read a small answer whole."""
     return list(csv.DictReader(io.StringIO(response.text)))
-
-
-def _read_page(response: requests.Response) -> Page:
-    """Read a CSV page as it came, proving on the way that it is whole."""
-    compressed = response.headers.get("Content-Encoding", "").lower() == "gzip"
-    sink = io.BytesIO()
-    inflater = zlib.decompressobj(wbits=31)
-    deflater = zlib.compressobj(6, wbits=31)  # for a source that does not compress; writes no time, so equal bytes
-    counter = RecordCounter()
-    for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
-        if compressed:
-            sink.write(chunk)
-            try:
-                counter.feed(inflater.decompress(chunk))
-            except zlib.error as error:
-                raise _Passing(f"a broken gzip stream ({error})") from error
-        else:
-            sink.write(deflater.compress(chunk))
-            counter.feed(chunk)
-    if compressed and not inflater.eof:
-        raise _Passing(f"a gzip stream cut after {counter.records} records")
-    if not counter.whole:
-        raise _Passing(f"a page cut within record {counter.records + 1}")
-    if not compressed:
-        sink.write(deflater.flush())
-    return Page(content=sink.getvalue(), rows=max(counter.records - 1, 0))
 
 
 class RecordCounter:
@@ -287,10 +292,8 @@ class RecordCounter:
 
 
 def _retry_after(response: requests.Response) -> float | None:
-    try:
-        return max(float(response.headers["Retry-After"]), 0.0)
-    except (KeyError, ValueError):
-        return None  # absent, or a date: the usual backoff does
+    asked = response.headers.get("Retry-After", "")
+    return float(asked) if asked.isdecimal() else None  # absent, or a date: the usual backoff does
 
 
 def _socrata_message(response: requests.Response) -> str:
