@@ -139,3 +139,15 @@ class TestCost:
         assert counted("t4g.nano") == len(instances)
         assert {item.inputs["instanceType"] for item in instances} <= {"t4g.nano"}
         assert counted("its public address") == len(instances) + len(recording.of("aws:ec2/eip:Eip"))
+
+
+def test_every_guarantee_names_tests_that_exist_and_no_promise_is_without_one() -> None:
+    tests = "\n".join(path.read_text() for path in (PROJECT / "tests").glob("test_*.py"))
+    promises = [line for line in (PROJECT / "docs" / "guarantees.md").read_text().splitlines() if line.startswith("| ")]
+    for promise in promises:
+        if promise == "| promise | proven by |":
+            continue
+        named = re.findall(r"`(test_\w+)`", promise)
+        assert named, f"nothing proves: {promise}"
+        for name in named:
+            assert f"def {name}(" in tests, f"{name} does not exist"
