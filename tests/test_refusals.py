@@ -328,6 +328,13 @@ ENTRY_POINTS: Final[dict[str, tuple[Callable[..., Any], dict[str, Any]]]] = {
 }
 
 
+@pytest.fixture
+def nowhere(aws: None, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """A pipeline whose source and database nobody should ask."""
+    database = Database(host="nowhere.invalid", port=1, name="none", user="nobody", password="")
+    return build_pipeline(monkeypatch, database, "http://nowhere.invalid")
+
+
 @pytest.mark.parametrize(
     ("handler", "change"),
     [
@@ -347,17 +354,16 @@ ENTRY_POINTS: Final[dict[str, tuple[Callable[..., Any], dict[str, Any]]]] = {
         ("publish", {"force": None}),
     ],
 )
-def test_a_malformed_event_is_refused_by_name(pipeline: Pipeline, handler: str, change: dict[str, Any]) -> None:
+def test_a_malformed_event_is_refused_by_name(nowhere: Pipeline, handler: str, change: dict[str, Any]) -> None:
     function, event = ENTRY_POINTS[handler]
     ((name, value),) = change.items()
     with pytest.raises(InputError) as refusal:
-        function(pipeline.event | event | change, Context())
+        function(nowhere.event | event | change, Context())
     assert f"the event's {name} is {value!r}" in str(refusal.value)
-    assert_as_it_was(pipeline)
 
 
 @pytest.mark.parametrize("handler", list(ENTRY_POINTS))
-def test_an_event_that_lacks_everything_is_refused_by_name(pipeline: Pipeline, handler: str) -> None:
+def test_an_event_that_lacks_everything_is_refused_by_name(nowhere: Pipeline, handler: str) -> None:
     with pytest.raises(InputError, match=r"the event's \w+ is None, expected a text; the event has \[\]"):
         ENTRY_POINTS[handler][0]({}, Context())
 

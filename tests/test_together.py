@@ -30,7 +30,6 @@ from local.open_data import OpenData
 from local.postgres import Database
 from local.snapshot import Snapshot
 from tests import database_state
-from tests.conftest import FAST
 from tests.handler_tools import BUCKET, Pipeline, build_pipeline
 from tests.test_transform import vehicle
 
@@ -64,23 +63,7 @@ def source(open_data: Start) -> OpenData:
 
 @pytest.fixture
 def pipeline(aws: None, monkeypatch: pytest.MonkeyPatch, database: Database, source: OpenData) -> Pipeline:
-    _one_at_a_time(monkeypatch, RawStore, "_get", "_put")
     return build_pipeline(monkeypatch, database, source, part_rows=10)
-
-
-def _one_at_a_time(monkeypatch: pytest.MonkeyPatch, store: type[RawStore], *names: str) -> None:
-    """Let one thread at a time into moto's buckets, which break when two write a key at once, as S3's do not."""
-    lock = threading.Lock()
-
-    def guarded(call: Callable[..., Any]) -> Callable[..., Any]:
-        def locked(*arguments: Any) -> Any:
-            with lock:
-                return call(*arguments)
-
-        return locked
-
-    for name in names:
-        monkeypatch.setattr(store, name, guarded(getattr(store, name)))
 
 
 def table(pipeline: Pipeline) -> list[tuple[Any, ...]]:
@@ -237,6 +220,9 @@ def test_a_copy_that_is_overwritten_while_it_is_staged_is_refused_and_the_next_r
 # --- A server of our own: passwords count, and it may be stopped ---
 
 
+OWN_SERVER = pytest.mark.xdist_group("own server")  # so that one process starts it
+
+
 @dataclass(frozen=True, slots=True)
 class OwnServer:
     server: EmbeddedServer
@@ -261,7 +247,7 @@ def own_server() -> Iterator[OwnServer]:
     home = Path(tempfile.mkdtemp(prefix="ev-own-"))
     home.chmod(0o755)
     try:
-        with EmbeddedServer(home / "pg", settings=FAST) as server:
+        with EmbeddedServer(home / "pg", settings={"fsync": "off"}) as server:
             yield OwnServer(server, home / "pg")
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -276,6 +262,7 @@ def own_pipeline(
     return build_pipeline(monkeypatch, database, source, part_rows=10)
 
 
+@OWN_SERVER
 def test_a_rotation_between_stage_and_publish_is_not_noticed(own_pipeline: Pipeline, own_server: OwnServer) -> None:
     key = extracted(own_pipeline)
     old = own_pipeline.database
@@ -289,6 +276,7 @@ def test_a_rotation_between_stage_and_publish_is_not_noticed(own_pipeline: Pipel
     assert table(replace(own_pipeline, database=new)) == whole(0)
 
 
+@OWN_SERVER
 def test_postgresql_restarted_in_the_middle_of_a_copy_costs_that_part_a_retry(
     own_pipeline: Pipeline, own_server: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,6 +310,7 @@ def test_postgresql_restarted_in_the_middle_of_a_copy_costs_that_part_a_retry(
     assert leftovers(own_pipeline) == []
 
 
+@OWN_SERVER
 def test_a_crash_that_empties_what_was_staged_is_noticed_and_the_next_execution_publishes(
     own_pipeline: Pipeline, own_server: OwnServer, source: OpenData
 ) -> None:
