@@ -149,7 +149,8 @@ def test_memory_is_measured_for_the_process_alone(runtime: Runtime) -> None:
     assert small.peak_mb is not None
     assert big.peak_mb is not None
     assert small.peak_mb < 60, "our own memory was counted as the function's"
-    assert 76 < big.peak_mb - small.peak_mb < 100
+    # 80,000,000 bytes are 76.3 MiB; the small process has some pages of its own that the big one has not.
+    assert 72 < big.peak_mb - small.peak_mb < 100
     del ballast
 
 
