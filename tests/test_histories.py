@@ -87,7 +87,7 @@ _steps = st.builds(
     version=st.sampled_from(["newer"] * 5 + ["same", "older"] * 2),
     force=st.booleans(),
     part_rows=st.sampled_from([3, 3, 2, 5]),
-    dies_after=st.sampled_from([None] * 9 + [0, 1, 2]),
+    dies_after=st.sampled_from([None] * 27 + [0, 1, 2]),
 )
 _histories = st.lists(_steps, min_size=2, max_size=8)
 
