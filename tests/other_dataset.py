@@ -6,7 +6,18 @@ Nothing like the electric vehicles: the key is a text, one column is a date, one
 from datetime import date
 from typing import Final
 
-from evdata.contract import Column, Dataset, Expectation, SourceColumn, View, integer, matching, required, text
+from evdata.contract import (
+    Column,
+    Dataset,
+    Expectation,
+    SourceColumn,
+    View,
+    ViewColumn,
+    integer,
+    matching,
+    required,
+    text,
+)
 
 
 def iso_date(value: str) -> str | None:
@@ -63,6 +74,10 @@ DATASET: Final = Dataset(
         View(
             name="library_by_decade",
             comment="Libraries by the decade of their opening",
+            columns=(
+                ViewColumn(name="decade", sql_type="date", comment="First day of the decade; NULL if not known"),
+                ViewColumn(name="libraries", sql_type="bigint", comment="Libraries opened in it"),
+            ),
             query="SELECT date_trunc('decade', opened_on)::date AS decade, count(*) AS libraries FROM library "
             "GROUP BY 1",
         ),

@@ -116,7 +116,7 @@ def test_no_other_file_of_the_handlers_knows_electric_vehicles() -> None:
     found = [
         f"{path.relative_to(HANDLERS)}:{number}: {line.strip()}"
         for path in sorted(HANDLERS.rglob("*.py"))
-        if path.name != "dataset.py"
+        if path.name not in ("dataset.py", "views.py")  # the contract
         for number, line in enumerate(path.read_text().splitlines(), start=1)
         if knowing.search(line) and known_by_name not in line
     ]

@@ -51,11 +51,21 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ViewColumn:
+    """A column of a view; `comment` says what it counts, its unit, and what NULL means."""
+
+    name: str
+    sql_type: str
+    comment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """A view that answers a common question: its name, what it shows, and the query that makes it."""
+    """A view that answers a common question; `query` yields `columns`, in this order and of these types."""
 
     name: str
     comment: str
+    columns: tuple[ViewColumn, ...]
     query: str
 
 

@@ -1,7 +1,8 @@
-"""The contract with the Electric Vehicle Population dataset. The only module that knows electric vehicles.
+"""The contract with the Electric Vehicle Population dataset. Nothing else here knows electric vehicles, but for the
+views that are part of it, which stand in `views.py` for their length.
 
 Everything else derives from `DATASET`: what is selected from the source, how values are cleaned, the tables, the
-comparison of versions. Another Socrata dataset needs another such file.
+comparison of versions, the views, the data dictionary. Another Socrata dataset needs another such contract.
 
 Source: "Electric Vehicle Population Data", Washington State Department of Licensing, Open Database License 1.0,
 https://data.wa.gov/d/f6w7-q2d2
@@ -15,7 +16,6 @@ from evdata.contract import (
     Dataset,
     Expectation,
     SourceColumn,
-    View,
     coordinate,
     integer,
     matching,
@@ -24,6 +24,7 @@ from evdata.contract import (
     shown,
     text,
 )
+from evdata.views import BATTERY_ELECTRIC, PLUG_IN_HYBRID, VIEWS
 
 # Postal abbreviations whose codes are ZIP codes: states, the District, territories, and military post (AA, AE, AP).
 # https://pe.usps.com/text/pub28/28apb.htm
@@ -156,7 +157,7 @@ DATASET: Final = Dataset(
             name="vehicle_type",
             sql_type="text",
             fields=("ev_type",),
-            clean=required(one_of("Battery Electric Vehicle (BEV)", "Plug-in Hybrid Electric Vehicle (PHEV)")),
+            clean=required(one_of(BATTERY_ELECTRIC, PLUG_IN_HYBRID)),
             not_null=True,
             comment="Battery electric (BEV) or plug-in hybrid (PHEV)",
         ),
@@ -232,34 +233,5 @@ DATASET: Final = Dataset(
             holds=lambda district, state: (district == "") == (state != "WA"),
         ),
     ),
-    views=(
-        View(
-            name="ev_by_county",
-            comment="Vehicles by county of the registered owner",
-            query="SELECT county, state, count(*) AS vehicles, "
-            "count(*) FILTER (WHERE vehicle_type LIKE 'Battery%') AS battery_electric, "
-            "count(*) FILTER (WHERE vehicle_type LIKE 'Plug-in%') AS plug_in_hybrid "
-            "FROM electric_vehicle_us GROUP BY county, state",
-        ),
-        View(
-            name="ev_by_make_model",
-            comment="Vehicles by make and model",
-            query="SELECT make, model_name, count(*) AS vehicles, min(model_year) AS first_model_year, "
-            "max(model_year) AS last_model_year FROM electric_vehicle_us GROUP BY make, model_name",
-        ),
-        View(
-            name="ev_by_model_year",
-            comment="Vehicles by model year",
-            query="SELECT model_year, count(*) AS vehicles, "
-            "count(*) FILTER (WHERE vehicle_type LIKE 'Battery%') AS battery_electric, "
-            "count(*) FILTER (WHERE vehicle_type LIKE 'Plug-in%') AS plug_in_hybrid "
-            "FROM electric_vehicle_us GROUP BY model_year",
-        ),
-        View(
-            name="ev_growth",
-            comment="What each published version brought",
-            query="SELECT dataset_version, loaded AS vehicles, inserted AS arrived, removed AS departed, "
-            "updated AS changed, rejected FROM pipeline_run WHERE status = 'published'",
-        ),
-    ),
+    views=VIEWS,
 )

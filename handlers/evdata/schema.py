@@ -1,4 +1,4 @@
-"""The tables and views of a dataset, derived from its contract: DDL for migrations and staging, nothing about rows."""
+"""The tables and views of a dataset, and who may read them, derived from its contract: DDL, nothing about rows."""
 
 from psycopg2 import sql
 from psycopg2.sql import Composable, Identifier, Literal
@@ -75,24 +75,55 @@ def create_tables(dataset: Dataset) -> Composable:
 
 
 def create_views(dataset: Dataset) -> Composable:
-    """Return the DDL of the views, and of the role that may read them and the tables.
+    """Return the DDL of the views and their comments; a view that is there already is made anew.
 
-    Roles belong to the server, not to the database: another database may have made it, or may be making it now, and a
-    person's own server may not let this user make one. Reading rights are then granted by hand (docs/operate.md).
+    Not CASCADE: what somebody built on a view is theirs, and the migration fails with its name.
     """
     views = [
-        sql.SQL("CREATE VIEW {name} AS {query}; COMMENT ON VIEW {name} IS {comment};").format(
-            name=Identifier(view.name), query=sql.SQL(view.query), comment=Literal(view.comment)
+        sql.SQL("CREATE VIEW {name} ({columns}) AS {query}; COMMENT ON VIEW {name} IS {comment}; {comments}").format(
+            name=Identifier(view.name),
+            columns=sql.SQL(", ").join(Identifier(column.name) for column in view.columns),
+            query=sql.SQL(view.query),
+            comment=Literal(view.comment),
+            comments=sql.SQL(" ").join(
+                sql.SQL("COMMENT ON COLUMN {}.{} IS {};").format(
+                    Identifier(view.name), Identifier(column.name), Literal(column.comment)
+                )
+                for column in view.columns
+            ),
         )
         for view in dataset.views
     ]
-    readable = (
+    return sql.SQL("\n").join([drop_views(dataset), *views])
+
+
+def drop_views(dataset: Dataset) -> Composable:
+    """Return the DDL that takes away those of the views that are there."""
+    # The last first: a view may stand on one before it.
+    return sql.SQL(" ").join(
+        sql.SQL("DROP VIEW IF EXISTS {};").format(Identifier(view.name)) for view in reversed(dataset.views)
+    )
+
+
+def readable(dataset: Dataset) -> tuple[str, ...]:
+    """Return the names of the tables and views that the reader may read: all that is not machinery."""
+    return (
         *(dataset.table, f"{dataset.table}_history", "pipeline_run", "rejected_row"),
         *(view.name for view in dataset.views),
     )
+
+
+def grant_reading(dataset: Dataset, *, machinery: tuple[str, ...] = ()) -> Composable:
+    """Return the DDL of the role that may read, and of its rights. For the end of every migration that makes something.
+
+    Roles belong to the server, not to the database: another database may have made it, or may be making it now, and a
+    person's own server may not let this user make one. Reading rights are then granted by hand (docs/operate.md).
+
+    Every role may make temporary tables unless the database says otherwise. It does so where it is this pipeline's
+    own: its user owns it and nobody else's table (beside the pipeline's own and its `machinery`) stands in it.
+    """
     return sql.SQL(
         """
-        {views}
         DO $$
         BEGIN
           CREATE ROLE {reader} NOLOGIN;
@@ -102,32 +133,79 @@ def create_views(dataset: Dataset) -> Composable:
         END $$;
         DO $$
         BEGIN
+          -- So that this user may look through the reader's eyes (SET ROLE). Another database may be at it just now.
+          GRANT {reader} TO CURRENT_USER;
+          COMMENT ON ROLE {reader} IS {comment};
+        EXCEPTION
+          WHEN undefined_object OR insufficient_privilege OR unique_violation OR internal_error THEN
+            RAISE NOTICE 'role % stays as it is: %', {name}, SQLERRM;
+        END $$;
+        DO $$
+        BEGIN
           IF EXISTS (SELECT FROM pg_roles WHERE rolname = {name}) THEN
             GRANT SELECT ON {readable} TO {reader};
+            GRANT EXECUTE ON FUNCTION {as_of}(timestamptz) TO {reader};
+          END IF;
+          IF {own} AND NOT EXISTS (
+            SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname <> ALL ({ours})
+              AND n.nspname NOT IN ('pg_catalog', 'information_schema', {staging}) AND n.nspname !~ '^pg_(toast|temp)'
+          ) THEN
+            EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
           END IF;
         END $$;
         """
     ).format(
-        views=sql.SQL("\n").join(views),
         reader=Identifier(dataset.reader),
         name=Literal(dataset.reader),
-        readable=sql.SQL(", ").join(map(Identifier, readable)),
+        comment=Literal(f"May read {dataset.title}, its history, runs and views, and no more"),
+        readable=sql.SQL(", ").join(map(Identifier, readable(dataset))),
+        as_of=Identifier(f"{dataset.table}_as_of"),
+        own=_OWNS_DATABASE,
+        ours=Literal([*readable(dataset), *machinery]),
+        staging=Literal(STAGING),
+    )
+
+
+def revoke_reading(dataset: Dataset) -> Composable:
+    """Return the DDL that takes the reader's rights away and lets everyone make temporary tables, as PostgreSQL does.
+
+    The role stays: another database may have it too.
+    """
+    return sql.SQL(
+        """
+        DO $$
+        BEGIN
+          IF EXISTS (SELECT FROM pg_roles WHERE rolname = {name}) THEN
+            REVOKE ALL ON {readable} FROM {reader};
+            REVOKE ALL ON FUNCTION {as_of}(timestamptz) FROM {reader};
+          END IF;
+          IF {own} THEN
+            EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO PUBLIC', current_database());
+          END IF;
+        END $$;
+        """
+    ).format(
+        reader=Identifier(dataset.reader),
+        name=Literal(dataset.reader),
+        readable=sql.SQL(", ").join(map(Identifier, readable(dataset))),
+        as_of=Identifier(f"{dataset.table}_as_of"),
+        own=_OWNS_DATABASE,
     )
 
 
 def drop_tables(dataset: Dataset) -> Composable:
-    """Return the DDL that takes away what the two above made, but for the role: another database may have it too."""
-    views = sql.SQL(" ").join(sql.SQL("DROP VIEW {};").format(Identifier(view.name)) for view in dataset.views)
-    return sql.SQL(
-        "{views} DROP FUNCTION IF EXISTS {as_of}(timestamptz); DROP TABLE IF EXISTS {history}, {table};"
-    ).format(
-        views=views,
+    """Return the DDL that takes away what `create_tables` made."""
+    return sql.SQL("DROP FUNCTION IF EXISTS {as_of}(timestamptz); DROP TABLE IF EXISTS {history}, {table};").format(
         as_of=Identifier(f"{dataset.table}_as_of"),
         history=Identifier(f"{dataset.table}_history"),
         table=Identifier(dataset.table),
     )
 
 
+_OWNS_DATABASE = sql.SQL(
+    "(SELECT pg_has_role(current_user, datdba, 'USAGE') FROM pg_database WHERE datname = current_database())"
+)
 _CURRENT_COMMENTS = {
     "valid_from": "Version of the dataset since which the row reads as it does",
     "loaddate": "Day on which the row was last written, UTC",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # the stubs are not shipped
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 VERSION_TABLE: Final = "ev_alembic_version"  # not Alembic's usual name: the database may be another project's too
 HEAD: Final = (
-    "0001"  # the newest migration: known without importing Alembic, which takes longer than a look at the table
+    "0002"  # the newest migration: known without importing Alembic, which takes longer than a look at the table
 )
 
 CONNECT_TIMEOUT_SECONDS: Final = 10

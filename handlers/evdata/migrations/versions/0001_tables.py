@@ -1,9 +1,12 @@
-"""The tables: current and history, runs and rejected rows, staging, the first views, the role that reads."""
+"""The tables: current and history, runs and rejected rows, staging.
+
+It once made the first views and the reading role too; 0002 makes them, whatever is there.
+"""
 
 from alembic import op
 
 from evdata.dataset import DATASET
-from evdata.schema import create_tables, create_views, drop_tables
+from evdata.schema import create_tables, drop_tables, drop_views
 
 revision = "0001"
 down_revision = None
@@ -98,11 +101,11 @@ def upgrade() -> None:
     with op.get_bind().connection.cursor() as cursor:
         cursor.execute(create_tables(DATASET))
         cursor.execute(PIPELINE_TABLES)
-        cursor.execute(create_views(DATASET))
 
 
 def downgrade() -> None:
     with op.get_bind().connection.cursor() as cursor:
+        cursor.execute(drop_views(DATASET))
         cursor.execute(drop_tables(DATASET))
         cursor.execute("DROP SCHEMA staging CASCADE")
         cursor.execute("DROP TABLE rejected_row, pipeline_run")
