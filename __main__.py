@@ -4,6 +4,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components import naming, packaging
+from components.analyst_access import AnalystAccess, AnalystAccessArgs
 from components.database import Database, DatabaseArgs
 from components.encryption import Encryption, EncryptionArgs
 from components.functions import Functions, FunctionsArgs, Place
@@ -110,6 +111,15 @@ monitoring = Monitoring(
     ),
     opts=opts,
 )
+analyst_access = (
+    AnalystAccess(
+        name,
+        AnalystAccessArgs(scope=scope, settings=settings, network=network, database_address=database.address),
+        opts=opts,
+    )
+    if settings.analyst_access == "ssm"
+    else None
+)
 
 pulumi.export("bucketName", storage.bucket_name)
 pulumi.export("secretArn", database.secret_arn)
@@ -119,3 +129,5 @@ pulumi.export("scheduleName", orchestration.schedule_name)
 pulumi.export("topicArn", notifications.topic_arn)
 pulumi.export("dashboardUrl", monitoring.dashboard_url)
 pulumi.export("vpcId", network.vpc_id)
+if analyst_access is not None:
+    pulumi.export("analystCommand", analyst_access.command)

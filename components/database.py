@@ -48,6 +48,7 @@ class Database(pulumi.ComponentResource):
     """An encrypted, private instance whose master password RDS itself makes, keeps and rotates."""
 
     identifier: pulumi.Output[str]
+    address: pulumi.Output[str]
     endpoint: pulumi.Output[str]
     secret_arn: pulumi.Output[str]
     credentials_arn: pulumi.Output[str]
@@ -156,6 +157,7 @@ class Database(pulumi.ComponentResource):
         )
 
         self.identifier = instance.identifier
+        self.address = instance.address
         self.endpoint = instance.endpoint
         self.secret_arn = secret.arn
         self.register_outputs({"endpoint": self.endpoint, "secretArn": self.secret_arn})

@@ -13,6 +13,7 @@ from components.naming import Scope
 ANY_NETWORK_INTERFACE: Final = "*"  # Lambda makes its interfaces in the VPC: they have no name before they exist
 ANY_TRACE: Final = "*"  # X-Ray has no resources to name for traces
 ANY_LOG_DELIVERY: Final = "*"  # vended log delivery has no resources to name
+ANY_CHANNEL: Final = "*"  # Session Manager's channels have no resources to name
 THIS_KEY: Final = "*"  # in a key's own policy this is the key, and nothing else can stand there
 
 # https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html#cloudwatch-iam-policy

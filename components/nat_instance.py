@@ -7,12 +7,10 @@ from typing import Final
 import pulumi
 import pulumi_aws as aws
 
-from components import iam
+from components import host, iam
 from components.naming import Scope
 
 # Amazon's own image and eight lines, rather than a third party's image in the way of all that leaves the VPC.
-IMAGE_PARAMETER: Final = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64"
-INSTANCE_TYPE: Final = "t4g.nano"
 # https://docs.aws.amazon.com/vpc/latest/userguide/work-with-nat-instances.html
 USER_DATA: Final = """\
 #!/bin/bash
@@ -92,14 +90,14 @@ class NatInstance(pulumi.ComponentResource):
             role=role.name,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[role.permissions]),
         )
-        image = aws.ssm.get_parameter_output(name=IMAGE_PARAMETER, opts=pulumi.InvokeOutputOptions(parent=self))
+        image = host.newest_image(self)
 
         self.instance_ids, self.network_interface_ids = {}, {}
         for zone, subnet_id in args.public_subnet_ids.items():
             instance = aws.ec2.Instance(
                 f"{name}-nat-{zone}",
-                ami=pulumi.Output.unsecret(image.value),  # a public parameter, though parameters count as secret
-                instance_type=INSTANCE_TYPE,
+                **host.HARDENED,
+                ami=image,
                 subnet_id=subnet_id,
                 associate_public_ip_address=True,
                 source_dest_check=False,  # it forwards what is not addressed to it
@@ -107,14 +105,9 @@ class NatInstance(pulumi.ComponentResource):
                 iam_instance_profile=profile.name,
                 user_data=USER_DATA,
                 user_data_replace_on_change=True,
-                metadata_options={"http_tokens": "required", "http_put_response_hop_limit": 1},
-                root_block_device={"encrypted": True, "volume_type": "gp3", "volume_size": 8},
-                credit_specification={"cpu_credits": "standard"},  # never billed beyond the hour's price
-                maintenance_options={"auto_recovery": "default"},  # moved to other hardware when its own fails
-                ebs_optimized=True,
                 tags={"Name": f"{name}-nat-{zone}"},
-                # A newer image is no reason to replace it in a preview that changed nothing. To patch it, replace it:
-                # docs/operate.md#nat-instance
+                # `pulumi up --replace` starts it anew from the image it had, and its user data then brings every
+                # package up to date. A newer image takes a destroy and an up: docs/operate.md#nat-instance
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[args.internet_route], ignore_changes=["ami"]),
             )
             self.instance_ids[zone] = instance.id

@@ -1,18 +1,16 @@
 """The VPC: an isolated tier for the database and the functions that load it, endpoints, and who may talk to whom."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pulumi
 import pulumi_aws as aws
 
-from components import iam, naming, subnets
+from components import firewall, iam, naming, subnets
 from components.egress import ANYWHERE, INTERFACES_GONE, Egress, EgressArgs
+from components.firewall import POSTGRES
 from components.naming import Scope
 from components.settings import Settings
-
-HTTPS = 443
-POSTGRES = 5432
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +86,13 @@ class Network(pulumi.ComponentResource):
 
         database = self._security_group("database", "Database: PostgreSQL from the load functions")
         load = self._security_group("load", "Load functions: Secrets Manager, S3 and the database")
-        out, in_ = aws.vpc.SecurityGroupEgressRule, aws.vpc.SecurityGroupIngressRule
-        self._rule(out, "load-to-secrets", load.id, "HTTPS to Secrets Manager", referenced_security_group_id=secrets.id)
-        self._rule(in_, "secrets-from-load", secrets.id, "HTTPS from load", referenced_security_group_id=load.id)
-        self._rule(out, "load-to-s3", load.id, "HTTPS to S3 in this region", prefix_list_id=s3.prefix_list_id)
         self._rule(
-            out,
+            "out", "load-to-secrets", load.id, "HTTPS to Secrets Manager", referenced_security_group_id=secrets.id
+        )
+        self._rule("in", "secrets-from-load", secrets.id, "HTTPS from load", referenced_security_group_id=load.id)
+        self._rule("out", "load-to-s3", load.id, "HTTPS to S3 in this region", prefix_list_id=s3.prefix_list_id)
+        self._rule(
+            "out",
             "load-to-database",
             load.id,
             "PostgreSQL to the database",
@@ -101,7 +100,7 @@ class Network(pulumi.ComponentResource):
             port=POSTGRES,
         )
         self._rule(
-            in_,
+            "in",
             "database-from-load",
             database.id,
             "PostgreSQL from load",
@@ -114,7 +113,7 @@ class Network(pulumi.ComponentResource):
         if settings.extract_in_vpc:
             extract = self._security_group("extract", "Extract function: HTTPS to the source")
             self._rule(
-                out,
+                "out",
                 "extract-to-source",
                 extract.id,
                 "HTTPS to anywhere: the source's addresses change",
@@ -122,7 +121,7 @@ class Network(pulumi.ComponentResource):
             )
             if settings.app_token.get_secret_value():
                 self._rule(
-                    in_,
+                    "in",
                     "secrets-from-extract",
                     secrets.id,
                     "HTTPS from extract",
@@ -206,24 +205,13 @@ class Network(pulumi.ComponentResource):
 
     def _rule(
         self,
-        direction: type[aws.vpc.SecurityGroupEgressRule] | type[aws.vpc.SecurityGroupIngressRule],
+        direction: Literal["in", "out"],
         role: str,
         group_id: pulumi.Output[str],
         description: str,
-        *,
-        port: int = HTTPS,
-        **peer: Any,
+        **port_and_peer: Any,
     ) -> None:
-        direction(
-            f"{self._name}-{role}",
-            security_group_id=group_id,
-            description=description,
-            ip_protocol="tcp",
-            from_port=port,
-            to_port=port,
-            **peer,
-            opts=self._child,
-        )
+        firewall.rule(f"{self._name}-{role}", direction, group_id, description, opts=self._child, **port_and_peer)
 
     def _flow_logs(self) -> None:
         name, scope = self._name, self._args.scope

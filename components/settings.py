@@ -46,6 +46,7 @@ LARGEST_STORAGE_GB: Final = 10_000
 LONGEST_BACKUP_DAYS: Final = 35
 
 type Egress = Literal["nat-gateway", "nat-instance", "lambda-managed"]
+type AnalystAccess = Literal["none", "ssm"]
 
 
 class SettingsError(Exception):
@@ -165,6 +166,7 @@ class Settings(BaseModel):
         ),
     ]
     egress: Annotated[Egress, Rule("nat-gateway, nat-instance or lambda-managed", "nat-gateway")]
+    analyst_access: Annotated[AnalystAccess, Rule("none or ssm", "ssm")]
     postgres_version: Annotated[
         Literal["13.20", "15", "16", "17", "18"],
         Rule("a version that the load is tested on: 13.20, 15, 16, 17 or 18", '"18"'),

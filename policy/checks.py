@@ -19,6 +19,7 @@ TAGS: Final = ("Project", "Stack", "ManagedBy", "DataClassification")
 
 _INTERFACE = "Lambda makes its network interfaces itself: they have no name before they exist"
 _DELIVERY = "vended log delivery has no resources that could be named"
+_CHANNEL = "Session Manager's channels have no resources that could be named"
 _TRACE = "X-Ray has no resources for traces"
 ANY_RESOURCE: Final[Mapping[str, str]] = {
     "ec2:CreateNetworkInterface": _INTERFACE,
@@ -35,6 +36,10 @@ ANY_RESOURCE: Final[Mapping[str, str]] = {
     "logs:PutResourcePolicy": _DELIVERY,
     "logs:DescribeResourcePolicies": _DELIVERY,
     "logs:DescribeLogGroups": _DELIVERY,
+    "ssmmessages:CreateControlChannel": _CHANNEL,
+    "ssmmessages:CreateDataChannel": _CHANNEL,
+    "ssmmessages:OpenControlChannel": _CHANNEL,
+    "ssmmessages:OpenDataChannel": _CHANNEL,
     "xray:PutTraceSegments": _TRACE,
     "xray:PutTelemetryRecords": _TRACE,
 }

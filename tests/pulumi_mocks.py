@@ -34,6 +34,7 @@ REGION: Final = "ap-northeast-1"
 IMAGE: Final = "ami-0123456789abcdef0"
 EGRESSES: Final = ("nat-gateway", "nat-instance", "lambda-managed")
 STACK_VARIANTS: Final = tuple((stack, egress) for stack in ("dev", "prod") for egress in EGRESSES)
+ACCESS_VARIANTS: Final = tuple((*variant, access) for variant in STACK_VARIANTS for access in ("none", "ssm"))
 
 COMPONENT: Final = "ev-population:index:"
 PROVIDER: Final = "pulumi:providers:aws"

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from components import iam, naming
 from tests.pulumi_mocks import (
+    ACCESS_VARIANTS,
     ACCOUNT,
     COMPONENT,
     PROVIDER,
     REGION,
-    STACK_VARIANTS,
     Recording,
     Resource,
     record_stack,
@@ -21,7 +21,7 @@ from tests.pulumi_mocks import (
     statements,
 )
 
-everywhere = pytest.mark.parametrize(("stack", "egress"), STACK_VARIANTS)
+everywhere = pytest.mark.parametrize(("stack", "egress", "access"), ACCESS_VARIANTS)
 
 # https://docs.aws.amazon.com: the quotas page of each service
 LONGEST_NAME = {
@@ -67,8 +67,8 @@ def documents(recording: Recording) -> list[tuple[str, dict[str, Any]]]:
 
 class TestOutputs:
     @everywhere
-    def test_are_those_that_others_rely_on(self, stack: str, egress: str) -> None:
-        outputs = record_stack(stack, egress=egress).outputs
+    def test_are_those_that_others_rely_on(self, stack: str, egress: str, access: str) -> None:
+        outputs = record_stack(stack, egress=egress, analystAccess=access).outputs
         prefix = f"ev-population-{stack}"
         assert outputs == {
             "bucketName": f"{prefix}-raw-1a2b3c4",
@@ -81,23 +81,24 @@ class TestOutputs:
                 f"https://{REGION}.console.aws.amazon.com/cloudwatch/home?region={REGION}#dashboards/dashboard/{prefix}"
             ),
             "vpcId": f"{prefix}-vpc-id",
-        }
+        } | ({} if access == "none" else {"analystCommand": outputs["analystCommand"]})
 
 
 class TestStructure:
     @everywhere
-    def test_every_resource_but_the_provider_belongs_to_a_component(self, stack: str, egress: str) -> None:
-        for resource in record_stack(stack, egress=egress).resources:
+    def test_every_resource_but_the_provider_belongs_to_a_component(self, stack: str, egress: str, access: str) -> None:
+        for resource in record_stack(stack, egress=egress, analystAccess=access).resources:
             parent = resource.parent.split("::")[2].split("$")[-1]
             if resource.typ == PROVIDER or (not resource.custom and parent == "pulumi:pulumi:Stack"):
                 continue
             assert parent.startswith(COMPONENT), f"{resource.typ} {resource.name} is the child of {parent}"
 
     @everywhere
-    def test_every_component_is_there_once_and_of_one_package(self, stack: str, egress: str) -> None:
-        recording = record_stack(stack, egress=egress)
+    def test_every_component_is_there_once_and_of_one_package(self, stack: str, egress: str, access: str) -> None:
+        recording = record_stack(stack, egress=egress, analystAccess=access)
         components = [resource.typ.removeprefix(COMPONENT) for resource in recording.resources if not resource.custom]
         inner = {"nat-gateway": ["Egress"], "nat-instance": ["Egress", "NatInstance"], "lambda-managed": []}[egress]
+        inner += ["AnalystAccess"] if access == "ssm" else []
         assert sorted(components) == sorted(
             [
                 "Database",
@@ -113,13 +114,16 @@ class TestStructure:
         )
 
     @everywhere
-    def test_no_two_resources_of_a_type_share_a_name(self, stack: str, egress: str) -> None:
-        keys = [(resource.typ, resource.name) for resource in record_stack(stack, egress=egress).resources]
+    def test_no_two_resources_of_a_type_share_a_name(self, stack: str, egress: str, access: str) -> None:
+        keys = [
+            (resource.typ, resource.name)
+            for resource in record_stack(stack, egress=egress, analystAccess=access).resources
+        ]
         assert len(keys) == len(set(keys))
 
     @everywhere
-    def test_everything_is_made_by_the_provider_that_tags_it(self, stack: str, egress: str) -> None:
-        recording = record_stack(stack, egress=egress)
+    def test_everything_is_made_by_the_provider_that_tags_it(self, stack: str, egress: str, access: str) -> None:
+        recording = record_stack(stack, egress=egress, analystAccess=access)
         provider = recording.one(PROVIDER)
         tags = json.loads(provider.inputs["defaultTags"])["tags"]
         assert tags == {
@@ -135,27 +139,27 @@ class TestStructure:
 
     @everywhere
     def test_running_it_twice_asks_for_the_same_so_a_preview_without_a_change_shows_none(
-        self, stack: str, egress: str
+        self, stack: str, egress: str, access: str
     ) -> None:
         def asked(recording: Recording) -> dict[str, Resource]:
             return {resource.urn: resource for resource in recording.resources}
 
-        assert asked(record_stack_anew(stack, {"egress": egress})) == asked(
-            record_stack_anew(stack, {"egress": egress})
+        assert asked(record_stack_anew(stack, {"egress": egress, "analystAccess": access})) == asked(
+            record_stack_anew(stack, {"egress": egress, "analystAccess": access})
         )
 
 
 class TestNames:
     @everywhere
-    def test_carry_project_and_stack(self, stack: str, egress: str) -> None:
-        for resource in record_stack(stack, egress=egress).resources:
+    def test_carry_project_and_stack(self, stack: str, egress: str, access: str) -> None:
+        for resource in record_stack(stack, egress=egress, analystAccess=access).resources:
             assert resource.name.startswith(f"ev-population-{stack}"), resource.typ
             for key in PHYSICAL:
                 if key in resource.inputs and resource.typ != "aws:iam/rolePolicy:RolePolicy":
                     assert f"ev-population-{stack}" in resource.inputs[key], f"{resource.typ} {resource.name}"
 
     @everywhere
-    def test_of_two_stacks_in_one_account_never_collide(self, stack: str, egress: str) -> None:
+    def test_of_two_stacks_in_one_account_never_collide(self, stack: str, egress: str, access: str) -> None:
         def physical(recording: Recording) -> set[tuple[str, str]]:
             return {
                 (resource.typ, resource.inputs[key])
@@ -165,12 +169,14 @@ class TestNames:
             }
 
         other = "prod" if stack == "dev" else "dev"
-        assert not physical(record_stack(stack, egress=egress)) & physical(record_stack(other, egress=egress))
+        assert not physical(record_stack(stack, egress=egress, analystAccess=access)) & physical(
+            record_stack(other, egress=egress)
+        )
 
     @everywhere
-    def test_fit_aws_limits_for_the_longest_stack_name_too(self, stack: str, egress: str) -> None:
+    def test_fit_aws_limits_for_the_longest_stack_name_too(self, stack: str, egress: str, access: str) -> None:
         longer = naming.LONGEST_STACK_NAME - len(stack)
-        for resource in record_stack(stack, egress=egress).resources:
+        for resource in record_stack(stack, egress=egress, analystAccess=access).resources:
             if resource.typ in LONGEST_NAME:
                 name = next((resource.inputs[key] for key in PHYSICAL if key in resource.inputs), resource.name)
                 assert len(name) + longer <= LONGEST_NAME[resource.typ], f"{resource.typ} {name}"
@@ -190,15 +196,18 @@ class TestNames:
 
 class TestPermissions:
     @everywhere
-    def test_no_policy_allows_a_wildcard_action(self, stack: str, egress: str) -> None:
-        for where, document in documents(record_stack(stack, egress=egress)):
+    def test_no_policy_allows_a_wildcard_action(self, stack: str, egress: str, access: str) -> None:
+        for where, document in documents(record_stack(stack, egress=egress, analystAccess=access)):
             for statement in statements(document):
                 assert not [action for action in statement["Action"] if "*" in action], where
 
     @everywhere
-    def test_every_resource_is_allowed_only_where_aws_takes_nothing_narrower(self, stack: str, egress: str) -> None:
+    def test_every_resource_is_allowed_only_where_aws_takes_nothing_narrower(
+        self, stack: str, egress: str, access: str
+    ) -> None:
         forced = {
             *iam.TRACE_ACTIONS,
+            *(f"ssmmessages:{verb}{channel}Channel" for verb in ("Create", "Open") for channel in ("Control", "Data")),
             *iam.LOG_DELIVERY_ACTIONS,
             "ec2:CreateNetworkInterface",
             "ec2:DescribeNetworkInterfaces",
@@ -207,14 +216,14 @@ class TestPermissions:
             "ec2:AssignPrivateIpAddresses",
             "ec2:UnassignPrivateIpAddresses",
         }
-        for where, document in documents(record_stack(stack, egress=egress)):
+        for where, document in documents(record_stack(stack, egress=egress, analystAccess=access)):
             for statement in statements(document):
                 if "*" in statement.get("Resource", []) and not where.startswith("aws:kms/key:Key"):
                     assert set(statement["Action"]) <= forced, where
 
     @everywhere
-    def test_everybody_is_let_in_only_under_a_condition(self, stack: str, egress: str) -> None:
-        for where, document in documents(record_stack(stack, egress=egress)):
+    def test_everybody_is_let_in_only_under_a_condition(self, stack: str, egress: str, access: str) -> None:
+        for where, document in documents(record_stack(stack, egress=egress, analystAccess=access)):
             for statement in statements(document):
                 if statement.get("Principal") in ("*", {"AWS": "*"}):
                     assert statement.get("Condition"), where
@@ -222,9 +231,9 @@ class TestPermissions:
 
 class TestData:
     @everywhere
-    def test_every_log_group_is_encrypted_and_ends(self, stack: str, egress: str) -> None:
+    def test_every_log_group_is_encrypted_and_ends(self, stack: str, egress: str, access: str) -> None:
         days = {"dev": 14, "prod": 365}[stack]
-        groups = record_stack(stack, egress=egress).of("aws:cloudwatch/logGroup:LogGroup")
+        groups = record_stack(stack, egress=egress, analystAccess=access).of("aws:cloudwatch/logGroup:LogGroup")
         assert {group.inputs["name"] for group in groups} == set(naming.log_groups(f"ev-population-{stack}"))
         for group in groups:
             assert group.inputs["retentionInDays"] == days
@@ -243,15 +252,19 @@ class TestData:
     zones=st.lists(st.sampled_from("abcdefgh"), min_size=2, max_size=6, unique=True),
     egress=st.sampled_from(["nat-gateway", "nat-instance", "lambda-managed"]),
     multi_az=st.booleans(),
+    access=st.sampled_from(["none", "ssm"]),
     prefix=st.integers(16, 23),
 )
-def test_any_valid_config_makes_a_stack(zones: list[str], egress: str, *, multi_az: bool, prefix: int) -> None:
+def test_any_valid_config_makes_a_stack(
+    zones: list[str], egress: str, access: str, *, multi_az: bool, prefix: int
+) -> None:
     recording = record_stack_anew(
         "dev",
         {
             "availabilityZones": json.dumps([f"ap-northeast-1{letter}" for letter in zones]),
             "egress": egress,
             "databaseMultiAz": json.dumps(multi_az),
+            "analystAccess": access,
             "vpcCidr": f"10.0.0.0/{prefix}",
         },
     )

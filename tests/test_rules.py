@@ -9,9 +9,9 @@ import pytest
 from policy import checks, tokens
 from policy.model import Resource, Rule
 from policy.rules import RULES, STACK_RULES
-from tests.pulumi_mocks import STACK_VARIANTS, Recording, record_stack
+from tests.pulumi_mocks import ACCESS_VARIANTS, Recording, record_stack
 
-everywhere = pytest.mark.parametrize(("stack", "egress"), STACK_VARIANTS)
+everywhere = pytest.mark.parametrize(("stack", "egress", "access"), ACCESS_VARIANTS)
 BY_NAME = {rule.name: rule for rule in RULES}
 
 
@@ -194,15 +194,15 @@ BROKEN: dict[str, list[Broken]] = {
 
 @everywhere
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_every_stack_keeps_every_rule(stack: str, egress: str, rule: Rule) -> None:
-    resources = seen_by_rules(record_stack(stack, egress=egress), stack)
+def test_every_stack_keeps_every_rule(stack: str, egress: str, access: str, rule: Rule) -> None:
+    resources = seen_by_rules(record_stack(stack, egress=egress, analystAccess=access), stack)
     broken = [f"{item.name}: {what}" for item in resources for what in rule.violations(item)]
     assert not broken, f"{rule.says}"
 
 
 @everywhere
-def test_every_stack_keeps_the_rules_of_what_stands_beside_what(stack: str, egress: str) -> None:
-    present = [(item.typ, item.name) for item in record_stack(stack, egress=egress).resources]
+def test_every_stack_keeps_the_rules_of_what_stands_beside_what(stack: str, egress: str, access: str) -> None:
+    present = [(item.typ, item.name) for item in record_stack(stack, egress=egress, analystAccess=access).resources]
     for rule in STACK_RULES:
         assert list(rule.violations(present)) == [], rule.says
 
@@ -244,7 +244,11 @@ def test_what_lacks_any_one_of_its_companions_is_caught(rule: Any) -> None:
 
 
 def test_every_rule_finds_something_to_judge_in_some_stack() -> None:
-    present = {item.typ for stack, egress in STACK_VARIANTS for item in record_stack(stack, egress=egress).resources}
+    present = {
+        item.typ
+        for stack, egress, access in ACCESS_VARIANTS
+        for item in record_stack(stack, egress=egress, analystAccess=access).resources
+    }
     forbidding = {"no-long-lived-keys", "function-without-url"}
     for rule in RULES:
         assert rule.name in forbidding or present & set(rule.types), f"{rule.name} watches types that are never used"
@@ -260,8 +264,8 @@ def test_every_rule_has_a_name_of_its_own() -> None:
 def test_whatever_is_allowed_to_be_wide_has_its_reason_and_is_used() -> None:
     used = {
         action
-        for stack, egress in STACK_VARIANTS
-        for item in record_stack(stack, egress=egress).of(tokens.ROLE_POLICY)
+        for stack, egress, access in ACCESS_VARIANTS
+        for item in record_stack(stack, egress=egress, analystAccess=access).of(tokens.ROLE_POLICY)
         for statement in item.document("policy")["Statement"]
         if statement["Resource"] == ["*"]
         for action in statement["Action"]
