@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from moto import mock_aws
 
 from local.embedded import EmbeddedServer
 from local.open_data import Behaviour, OpenData
 from local.postgres import Database, database_at, temporary_database
 from local.snapshot import Snapshot
+from tests.moto_cloud import moto_cloud
 
-REGION = "ap-northeast-1"
 # Powertools reads these when a handler is imported, so they stand before any test module does that.
 os.environ |= {"POWERTOOLS_SERVICE_NAME": "test", "POWERTOOLS_METRICS_NAMESPACE": "ev-population-test"}
 # Tests lose nothing when the machine loses power, so the server need not wait for the disk.
@@ -73,16 +72,7 @@ def database(postgres_server: Database) -> Iterator[Database]:
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A moto cloud in this process, empty, with keys that open nothing anywhere."""
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
-        monkeypatch.setenv(name, "testing")
-    for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
-        monkeypatch.setenv(name, REGION)
-    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with mock_aws():
+    with moto_cloud(monkeypatch):
         yield
 
 
