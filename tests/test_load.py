@@ -299,27 +299,6 @@ def test_the_database_itself_holds_that_nothing_is_lost(pipeline: Pipeline) -> N
             pipeline.execute(statement)
 
 
-def test_the_role_that_reads_may_read_and_no_more(pipeline: Pipeline) -> None:
-    pipeline.run("first")
-    with pipeline.connection() as connection, connection.cursor() as cursor:
-        cursor.execute("SET ROLE ev_reader")
-        for name in (
-            "electric_vehicle_us",
-            "electric_vehicle_us_history",
-            "pipeline_run",
-            "rejected_row",
-            "ev_by_county",
-        ):
-            cursor.execute(f"SELECT count(*) FROM {name}")
-        cursor.execute("SELECT count(*) FROM electric_vehicle_us_as_of(now())")
-        assert cursor.fetchone() == (20,)
-        connection.commit()
-        for statement in ("DELETE FROM electric_vehicle_us", "SELECT count(*) FROM staging.part"):
-            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-                cursor.execute(statement)
-            connection.rollback()
-
-
 def test_everything_can_be_taken_away_and_nothing_else_goes(pipeline: Pipeline) -> None:
     pipeline.execute("CREATE TABLE mine (n int)")
     pipeline.run("first")

@@ -15,7 +15,7 @@ from evdata.errors import DriftError, RefusedError
 from local.open_data import OpenData
 from local.postgres import Database
 from local.snapshot import Snapshot
-from tests import database_state
+from tests import catalog, database_state
 from tests.handler_tools import Pipeline, build_pipeline
 from tests.other_dataset import DATASET
 
@@ -100,11 +100,7 @@ def test_its_columns_and_guards_are_its_own(pipeline: Pipeline, source: OpenData
 
 def test_its_tables_are_documented_and_readable_by_its_own_role(pipeline: Pipeline) -> None:
     pipeline.run("may")
-    undocumented = pipeline.query(
-        "SELECT c.oid::regclass::text, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid "
-        "WHERE c.relname IN ('library', 'library_history') AND attnum > 0 AND col_description(c.oid, attnum) IS NULL"
-    )
-    assert undocumented == []
+    assert catalog.undocumented(pipeline.query, reader="library_reader") == []
     readable = "library", "library_history", "library_by_decade", "pipeline_run", "rejected_row"
     for name in readable:
         assert pipeline.query("SELECT has_table_privilege('library_reader', %s, 'SELECT')", name) == [(True,)]

@@ -117,7 +117,7 @@ def grant_reading(dataset: Dataset, *, machinery: tuple[str, ...] = ()) -> Compo
     """Return the DDL of the role that may read, and of its rights. For the end of every migration that makes something.
 
     Roles belong to the server, not to the database: another database may have made it, or may be making it now, and a
-    person's own server may not let this user make one. Reading rights are then granted by hand (docs/operate.md).
+    person's own server may not let this user make one. Reading rights are then granted by hand (docs/data-dictionary.md).
 
     Every role may make temporary tables unless the database says otherwise. It does so where it is this pipeline's
     own: its user owns it and nobody else's table (beside the pipeline's own and its `machinery`) stands in it.

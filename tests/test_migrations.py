@@ -1,0 +1,251 @@
+"""Migrations on a real PostgreSQL: a database of the first release, the way back, and who may read what they make."""
+
+import contextlib
+import dataclasses
+import secrets
+from collections.abc import Iterator
+from typing import Any, Final
+
+import psycopg2
+import pytest
+from psycopg2 import sql
+from psycopg2.errors import InsufficientPrivilege
+
+from evdata import dataset as contract
+from evdata import schema, warehouse
+from evdata.dataset import DATASET
+from local.postgres import Database, temporary_database
+from tests import catalog
+
+# As the first release of 0001 made them, which still made views and the role.
+VIEWS_OF_THE_FIRST_RELEASE: Final = """
+CREATE VIEW ev_by_county AS SELECT county, state, count(*) AS vehicles, count(*) AS battery_electric,
+  count(*) AS plug_in_hybrid FROM electric_vehicle_us GROUP BY county, state;
+CREATE VIEW ev_by_make_model AS SELECT make, model_name, count(*) AS vehicles, min(model_year) AS first_model_year,
+  max(model_year) AS last_model_year FROM electric_vehicle_us GROUP BY make, model_name;
+CREATE VIEW ev_by_model_year AS SELECT model_year, count(*) AS vehicles, count(*) AS battery_electric,
+  count(*) AS plug_in_hybrid FROM electric_vehicle_us GROUP BY model_year;
+CREATE VIEW ev_growth AS SELECT dataset_version, loaded AS vehicles, inserted AS arrived, removed AS departed,
+  updated AS changed, rejected FROM pipeline_run WHERE status = 'published';
+"""
+ONE_VEHICLE: Final = """
+INSERT INTO electric_vehicle_us
+  (dol_vehicle_id, vin_code, county, state, model_year, make, vehicle_type, valid_from, loaddate)
+VALUES (1, 'KM8K33AGXL', 'King', 'WA', 2020, 'HYUNDAI', 'Battery Electric Vehicle (BEV)', '2023-06-01Z', '2023-06-02')
+"""
+
+
+class Session:
+    """A connection and its cursor, one statement a call."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+            found: list[tuple[Any, ...]] = cursor.fetchall() if cursor.description else []
+        return found
+
+    def commit(self, statement: str) -> None:
+        self.query(statement)
+        self.connection.commit()
+
+    def views(self) -> set[str]:
+        return {name for name in catalog.relations(self.query) if name.startswith("ev_") and "alembic" not in name}
+
+
+@pytest.fixture
+def session(database: Database) -> Iterator[Session]:
+    with contextlib.closing(database.connect()) as connection:
+        yield Session(connection)
+
+
+@pytest.fixture
+def first_release(session: Session) -> Session:
+    """A database as the first release left it, with a vehicle in it."""
+    warehouse._alembic(session.connection, "upgrade", "0001")
+    session.commit(VIEWS_OF_THE_FIRST_RELEASE + ONE_VEHICLE)
+    assert session.views() == {"ev_by_county", "ev_by_make_model", "ev_by_model_year", "ev_growth"}
+    return session
+
+
+NOW: Final = {view.name for view in DATASET.views}
+
+
+def test_a_database_of_the_first_release_gets_the_views_and_keeps_its_rows(first_release: Session) -> None:
+    warehouse.migrate(first_release.connection)
+    assert first_release.views() == NOW
+    assert first_release.query("SELECT make, vehicles, battery_electric FROM ev_by_make_model") == [("HYUNDAI", 1, 1)]
+    assert catalog.undocumented(first_release.query, reader=DATASET.reader) == []
+
+
+def test_a_database_of_the_first_release_ends_as_a_new_one_does(
+    first_release: Session, postgres_server: Database
+) -> None:
+    told = (
+        "SELECT viewname, definition FROM pg_views WHERE schemaname = 'public' UNION ALL "
+        "SELECT relname, relacl::text FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1, 2"
+    )
+    warehouse.migrate(first_release.connection)
+    with temporary_database(postgres_server) as new, contextlib.closing(new.connect()) as connection:
+        warehouse.migrate(connection)
+        assert first_release.query(told) == Session(connection).query(told)
+
+
+def test_what_somebody_built_upon_a_view_is_not_taken_from_them(first_release: Session) -> None:
+    first_release.commit("CREATE VIEW mine AS SELECT sum(departed) FROM ev_growth")
+    with pytest.raises(psycopg2.Error, match="cannot drop view ev_growth because other objects depend on it"):
+        warehouse.migrate(first_release.connection)
+    first_release.connection.rollback()
+    assert "mine" in catalog.relations(first_release.query)
+    assert warehouse._version(first_release.connection) == "0001", "all of a migration or nothing"
+
+
+def test_the_way_back_leads_to_a_database_without_views_and_forth_again(session: Session) -> None:
+    warehouse.migrate(session.connection)
+    session.commit(ONE_VEHICLE)
+    warehouse._alembic(session.connection, "downgrade", "0001")
+    assert session.views() == set()
+    assert session.query("SELECT has_table_privilege('ev_reader', 'electric_vehicle_us', 'SELECT')") == [(False,)]
+    warehouse.migrate(session.connection)
+    assert session.views() == NOW
+    assert session.query("SELECT vehicles FROM ev_by_county") == [(1,)]
+
+
+def test_a_database_of_the_first_release_can_be_taken_down_whole(first_release: Session) -> None:
+    warehouse.drop_everything(first_release.connection)
+    assert catalog.relations(first_release.query) == set()
+
+
+# --- Who may read ---
+
+
+@pytest.fixture
+def reader(session: Session) -> Session:
+    """A session that has put on the reading role."""
+    warehouse.migrate(session.connection)
+    session.commit(ONE_VEHICLE)
+    session.commit("SET ROLE ev_reader")
+    return session
+
+
+def test_the_reader_reads_every_table_and_view_but_the_machinery(reader: Session) -> None:
+    readable = set(schema.readable(DATASET))
+    assert catalog.relations(reader.query) == readable | {warehouse.VERSION_TABLE}, (
+        "a migration made something that the contract does not know: it must be granted, or named as machinery"
+    )
+    for name in readable:
+        reader.query(f"SELECT * FROM {name}")
+    assert reader.query("SELECT dol_vehicle_id FROM electric_vehicle_us_as_of('2023-07-01')") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM ev_alembic_version",
+        "SELECT * FROM staging.part",
+        "INSERT INTO rejected_row SELECT * FROM rejected_row",
+        "UPDATE electric_vehicle_us SET make = 'X'",
+        "DELETE FROM electric_vehicle_us_history",
+        "TRUNCATE pipeline_run",
+        "DROP VIEW ev_by_county",
+        "COMMENT ON VIEW ev_by_county IS 'mine'",
+        "CREATE TABLE mine (n int)",
+        "CREATE TEMP TABLE mine (n int)",
+        "CREATE SCHEMA mine",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "COPY (SELECT 1) TO PROGRAM 'cat'",
+        "SELECT pg_read_file('/etc/passwd')",
+        "LOCK TABLE electric_vehicle_us IN ACCESS EXCLUSIVE MODE",
+    ],
+)
+def test_the_reader_may_do_nothing_else(reader: Session, statement: str) -> None:
+    if "CREATE TABLE" in statement or "FUNCTION" in statement:
+        _needs_a_closed_public_schema(reader)
+    with pytest.raises(InsufficientPrivilege):
+        reader.query(statement)
+
+
+def _needs_a_closed_public_schema(session: Session) -> None:
+    if session.connection.server_version < 150000:
+        pytest.skip("before PostgreSQL 15 everybody may create in the schema public, and only a superuser can end it")
+
+
+@pytest.fixture
+def owner(postgres_server: Database, database: Database) -> Iterator[Database]:
+    """A user as RDS's master user is: owns the database, may make roles, is no superuser."""
+    name = f"owner_{secrets.token_hex(4)}"
+    with contextlib.closing(postgres_server.connect()) as admin, admin.cursor() as cursor:
+        admin.autocommit = True
+        cursor.execute(f"CREATE ROLE {name} LOGIN CREATEROLE PASSWORD 'x'")
+        cursor.execute(
+            sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(database.name), sql.Identifier(name))
+        )
+        try:
+            yield dataclasses.replace(database, user=name, password="x")
+        finally:
+            with contextlib.closing(dataclasses.replace(postgres_server, name=database.name).connect()) as there:
+                there.autocommit = True
+                with there.cursor() as inside:
+                    inside.execute(f"DROP OWNED BY {name} CASCADE")
+            cursor.execute(
+                sql.SQL("ALTER DATABASE {} OWNER TO {}").format(
+                    sql.Identifier(database.name), sql.Identifier(postgres_server.user)
+                )
+            )
+            cursor.execute(f"DROP ROLE IF EXISTS {name}_reader")
+            cursor.execute(f"DROP ROLE {name}")
+
+
+@pytest.fixture
+def own_reader(monkeypatch: pytest.MonkeyPatch, owner: Database) -> str:
+    """The name of a reading role that no other database of the server has made yet."""
+    name = f"{owner.user}_reader"
+    monkeypatch.setattr(contract, "DATASET", dataclasses.replace(DATASET, reader=name))
+    return name
+
+
+def test_a_user_like_rds_master_makes_the_role_describes_it_and_may_put_it_on(owner: Database, own_reader: str) -> None:
+    with contextlib.closing(owner.connect()) as connection:
+        session = Session(connection)
+        warehouse.migrate(connection)
+        assert catalog.undocumented(session.query, reader=own_reader) == []
+        session.commit(f"SET ROLE {own_reader}")
+        assert session.query("SELECT count(*) FROM ev_by_county") == [(0,)]
+        with pytest.raises(InsufficientPrivilege):
+            session.query("CREATE TEMP TABLE mine (n int)")
+        connection.rollback()
+        session.commit("RESET ROLE")
+        session.query("CREATE TEMP TABLE differing (n int)")
+
+
+def test_where_others_have_tables_their_temporary_ones_are_left_alone(owner: Database, own_reader: str) -> None:
+    with contextlib.closing(owner.connect()) as connection:
+        session = Session(connection)
+        session.commit("CREATE TABLE theirs (n int)")
+        warehouse.migrate(connection)
+        assert session.query("SELECT has_database_privilege(%s, current_database(), 'TEMP')", own_reader) == [(True,)]
+
+
+def test_taking_all_away_gives_everybody_their_temporary_tables_back(owner: Database, own_reader: str) -> None:
+    may = "SELECT has_database_privilege(%s, current_database(), 'TEMP')"
+    with contextlib.closing(owner.connect()) as connection:
+        session = Session(connection)
+        warehouse.migrate(connection)
+        assert session.query(may, own_reader) == [(False,)]
+        warehouse.drop_everything(connection)
+        assert session.query(may, own_reader) == [(True,)]
+
+
+def test_a_user_who_may_make_no_roles_gets_everything_else(
+    postgres_server: Database, owner: Database, own_reader: str
+) -> None:
+    with contextlib.closing(postgres_server.connect()) as admin, admin.cursor() as cursor:
+        cursor.execute(f"ALTER ROLE {owner.user} NOCREATEROLE")
+        admin.commit()
+    with contextlib.closing(owner.connect()) as connection:
+        session = Session(connection)
+        warehouse.migrate(connection)
+        assert session.query("SELECT count(*) FROM pg_roles WHERE rolname = %s", own_reader) == [(0,)]
+        assert session.views() == NOW
