@@ -98,6 +98,8 @@ class Database(pulumi.ComponentResource):
             username=MASTER_USER,
             manage_master_user_password=True,
             master_user_secret_kms_key_id=args.key_arn,
+            # People log in as themselves, with a token of minutes in place of a password: docs/analysts.md
+            iam_database_authentication_enabled=settings.analyst_access == "ssm",
             allocated_storage=settings.database_storage_gb,
             max_allocated_storage=settings.database_storage_gb * STORAGE_GROWTH,
             storage_type="gp3",

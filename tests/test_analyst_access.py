@@ -1,12 +1,28 @@
 """The way in for people: closed to all but Systems Manager, and leading to the database alone, whatever the way out."""
 
+import re
 import shlex
+from contextlib import closing
 
+import psycopg2
 import pytest
 
-from tests.pulumi_mocks import ACCOUNT, EGRESSES, IMAGE, REGION, STACK_VARIANTS, Recording, granted, record_stack
+from evdata.warehouse import migrate
+from local.postgres import Database
+from tests.pulumi_mocks import (
+    ACCOUNT,
+    EGRESSES,
+    IMAGE,
+    PROJECT,
+    REGION,
+    STACK_VARIANTS,
+    Recording,
+    granted,
+    record_stack,
+)
 
 INSTANCE = "aws:ec2/instance:Instance"
+DATABASE = "aws:rds/instance:Instance"
 IN = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
 OUT = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
 ENDPOINT = "aws:ec2/vpcEndpoint:VpcEndpoint"
@@ -36,14 +52,16 @@ def test_without_it_there_is_no_trace_of_it(stack: str, egress: str) -> None:
 
 
 @everywhere
-def test_it_adds_and_changes_nothing_else(stack: str, egress: str) -> None:
+def test_it_adds_a_host_lets_people_log_in_as_themselves_and_changes_nothing_else(stack: str, egress: str) -> None:
     without = {item.urn: item for item in with_access(stack, egress, "none").resources}
     added = [item for item in with_access(stack, egress).resources if without.get(item.urn) != item]
-    allowed = {"-analyst", "-database-from-analyst", "-analyst-to-database", "-analyst-to-ssm"}
+    allowed = {"-db", "-analyst", "-database-from-analyst", "-analyst-to-database", "-analyst-to-ssm"}
     allowed |= {"-ssm", "-ssm-from-analyst", "-ssmmessages"} if egress == "lambda-managed" else set()
     component = [item.name for item in added if not item.custom]
     assert component == [f"ev-population-{stack}"]
     assert {item.name.removeprefix(f"ev-population-{stack}") for item in added if item.custom} == allowed
+    before, after = (with_access(stack, egress, access).one(DATABASE).inputs for access in ("none", "ssm"))
+    assert {key: after[key] for key in after if after[key] != before[key]} == {"iamDatabaseAuthenticationEnabled": True}
 
 
 @everywhere
@@ -137,3 +155,22 @@ def test_a_newer_image_does_not_replace_the_host_by_itself() -> None:
     host = with_access().one(INSTANCE, "analyst")
     assert host.ignore_changes == ("ami",)
     assert "ami" not in host.secret_inputs, "an image that counts as secret hides every diff"
+
+
+def test_the_login_that_the_docs_make_may_read_the_answers_and_write_nothing(database: Database) -> None:
+    page = (PROJECT / "docs" / "analysts.md").read_text()
+    (statements,) = re.findall(r"^```sql\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    with closing(database.connect()) as connection:
+        migrate(connection)
+        with connection.cursor() as cursor:
+            # Never committed: roles belong to the server, which other tests use too.
+            cursor.execute("CREATE ROLE rds_iam")
+            cursor.execute(statements)
+            cursor.execute("SELECT rolcanlogin, rolconnlimit, rolconfig FROM pg_roles WHERE rolname = 'alice'")
+            assert cursor.fetchone() == (True, 5, ["statement_timeout=5min"])
+            cursor.execute("SET ROLE alice")
+            cursor.execute("SELECT count(*) FROM ev_by_county")
+            assert cursor.fetchone() == (0,)
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                cursor.execute("DELETE FROM electric_vehicle_us")
+        connection.rollback()

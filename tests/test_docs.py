@@ -88,7 +88,7 @@ class TestRunbook:
 class TestCost:
     def test_every_line_is_its_quantity_times_its_price_and_every_sum_is_right(self) -> None:
         summed = [table for table in tables(COST) if table[-1][0] == "**together**"]
-        assert len(summed) == 7
+        assert len(summed) == 9
         for header, *lines, total in summed:
             for what, quantity, price, amount in lines:
                 digits = len(amount.partition(".")[2])
@@ -139,6 +139,32 @@ class TestCost:
         assert counted("t4g.nano") == len(instances)
         assert {item.inputs["instanceType"] for item in instances} <= {"t4g.nano"}
         assert counted("its public address") == len(instances) + len(recording.of("aws:ec2/eip:Eip"))
+
+
+@pytest.mark.parametrize(("stack", "egress"), STACK_VARIANTS)
+def test_a_way_in_for_people_costs_what_the_program_adds_for_it(stack: str, egress: str) -> None:
+    where = "with lambda-managed" if egress == "lambda-managed" else "behind a NAT"
+    (table,) = (table for table in tables(COST) if table[0][0] == f"analystAccess ssm, {where}")
+    without, with_it = (record_stack(stack, egress=egress, analystAccess=access) for access in ("none", "ssm"))
+
+    def added(typ: str) -> int:
+        return len(with_it.of(typ)) - len(without.of(typ))
+
+    quantities = {line[0].split(" ")[0].strip(","): first_number(line[1]) for line in table[1:-1]}
+    assert quantities.pop("t4g.nano") == added("aws:ec2/instance:Instance") == 1
+    assert quantities.pop("its") == 1
+    assert quantities == ({"Systems": 2} if added("aws:ec2/vpcEndpoint:VpcEndpoint") else {})
+    for typ in ("cloudwatch/metricAlarm:MetricAlarm", "ec2/eip:Eip", "secretsmanager/secret:Secret"):
+        assert added(f"aws:{typ}") == 0
+
+
+def test_people_pay_less_behind_a_nat_instance_than_behind_endpoints() -> None:
+    overview, *rest = tables(COST)
+    dev = {row[0].strip("`"): float(row[1]) for row in overview[1:]}
+    nat, endpoints = (first_number(table[-1][3]) for table in rest if table[0][0].startswith("analystAccess ssm, "))
+    told = f"(dev: {dev['nat-instance'] + nat:.2f} against {dev['lambda-managed'] + endpoints:.2f})"
+    assert told in COST.read_text()
+    assert dev["nat-instance"] + nat < dev["lambda-managed"] + endpoints
 
 
 def test_every_guarantee_names_tests_that_exist_and_no_promise_is_without_one() -> None:
