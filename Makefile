@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help local test test-all check format bench package lock clean
+.PHONY: help local test test-all check format docs bench package lock clean
 
 help:  ## What can be done here
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -48,6 +48,9 @@ check: $(VENV)/.ready-dev  ## Format, lint, types and workflows
 format: $(VENV)/.ready-dev  ## Format and sort what can be mended by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.ready  ## Write what the documents say of the program from the program
+	$(BIN)/python -m docs.generate
 
 package: $(VENV)/.ready  ## Build the Lambda archives
 	@$(BIN)/python -m components.packaging

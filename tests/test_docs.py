@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from components import alarms
+from docs.generate import PIECES, Piece
 from evdata import errors
 from tests.pulumi_mocks import PROJECT, STACK_VARIANTS, record_stack
 
@@ -59,6 +60,17 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
         assert path.exists(), f"{document.name} links to {target}, which is not there"
         if anchor and path.suffix == ".md":
             assert anchor in anchors(path), f"{document.name} links to {target}: {path.name} has no such heading"
+
+
+@pytest.mark.parametrize("piece", PIECES, ids=lambda piece: piece.name)
+def test_what_is_made_from_the_program_is_as_the_program_says(piece: Piece) -> None:
+    text = (PROJECT / piece.document).read_text()
+    assert piece.put_into(text) == text, f"{piece.document} is out of date: make docs"
+
+
+def test_a_piece_without_its_marks_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"README\.md must have the lines <!-- config"):
+        PIECES[0].put_into("no marks here")
 
 
 class TestRunbook:
