@@ -144,14 +144,9 @@ class Match:
 
 
 def text(value: str) -> str | None:
-    """Text as it is, without space around it; blank is unknown. PostgreSQL holds neither NUL nor broken UTF-8."""
+    """Text as it is, without space around it; blank is unknown. PostgreSQL holds no NUL."""
     if "\0" in value:
         raise ValueError(f"is {shown(value)}, which holds a NUL character")
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise ValueError(f"is {shown(value)}, which is not UTF-8") from None
     return value.strip() or None
 
 

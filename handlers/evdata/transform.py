@@ -1,9 +1,10 @@
 """One part's CSV into rows for COPY: pure, no AWS, no database.
 
 The work is done once per distinct value, not once per row: a column of 50,000 rows may hold some 40 texts. pandas reads
-and factorizes; each rule sees a value once; the answers are spread over the rows and joined into COPY's text format.
+them as categories; each rule sees a value once; the answers are spread over the rows and joined into COPY's text format.
 """
 
+import codecs
 import csv
 import io
 import re
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from evdata.contract import Column, Dataset
+from evdata.contract import Column, Dataset, shown
 from evdata.errors import DriftError
 
 NULL = r"\N"  # COPY's text format: https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS
@@ -81,6 +82,7 @@ def raw_rows(content: bytes, lines: Sequence[int]) -> dict[int, dict[str, str]]:
 
 def _read(content: bytes, dataset: Dataset) -> tuple["_Source", np.ndarray, list[Rejected]]:
     """Return the part as texts under field names, the line of each row, and the records that do not parse."""
+    content = content.removeprefix(codecs.BOM_UTF8)
     header = next(csv.reader(io.StringIO(_decode(content.split(b"\n", 1)[0]))), [])
     fields = [dataset.field_of(name.strip()) for name in header]
     missing = [c.field for c in dataset.source_columns if c.field not in fields and not c.optional]
@@ -91,21 +93,22 @@ def _read(content: bytes, dataset: Dataset) -> tuple["_Source", np.ndarray, list
         )
     malformed: list[Rejected] = []
     lines: np.ndarray | None = None
-    if not _is_rectangular(content, len(header)):
+    if not (_is_rectangular(content, len(header)) and _is_utf8(content)):
         content, lines, malformed = _set_aside_malformed(content, header)
     present = [name for name in fields if name]
+    verbatim = {column.fields[0] for column in dataset.columns if column.verbatim}
+    # The header is read as a record and left out below: a column that holds a word is not taken for numbers, which would
+    # cost its leading zeros.
     frame = pd.read_csv(
         io.BytesIO(content),
-        header=0,
+        header=None,
         names=[name or f"unknown {position}" for position, name in enumerate(fields)],
         usecols=present,
-        dtype=object,
+        dtype={name: object if name in verbatim else "category" for name in present},
         keep_default_na=False,
         na_filter=False,
-        encoding="utf-8-sig",
-        encoding_errors="surrogateescape",  # a broken byte costs its row, by name, not the part
         skip_blank_lines=False,
-    )
+    )[1:]
     for column in dataset.source_columns:
         if column.field not in present:  # optional and gone: unknown in every row
             frame[column.field] = ""
@@ -115,29 +118,54 @@ def _read(content: bytes, dataset: Dataset) -> tuple["_Source", np.ndarray, list
 
 
 def _is_rectangular(content: bytes, width: int) -> bool:
-    """Whether every record plausibly has `width` fields: as many separators as that makes, outside quotes."""
-    outside = b"".join(content.split(b'"')[::2]).rstrip(b"\r\n")
-    return all(record.count(b",") == width - 1 for record in outside.split(b"\n"))
+    """Whether every record has `width` fields, judged by the separators outside quotes."""
+    octets = np.frombuffer(content if content.endswith(b"\n") else content + b"\n", dtype=np.uint8)
+    is_quoted = np.bitwise_xor.accumulate(octets == ord('"'))
+    separators = octets[((octets == ord(",")) | (octets == ord("\n"))) & ~is_quoted]
+    if separators.size % width:
+        return False
+    records = separators.reshape(-1, width)
+    return bool((records[:, -1] == ord("\n")).all() and (records[:, :-1] == ord(",")).all())
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _set_aside_malformed(content: bytes, header: list[str]) -> tuple[bytes, np.ndarray, list[Rejected]]:
+    """Return the part without the records that cannot be read, the lines of the others, and those records."""
     good = io.StringIO(newline="")
     writer = csv.writer(good)
     writer.writerow(header)
     lines, malformed = [], []
     reader = csv.reader(io.StringIO(_decode(content), newline=""))
     next(reader)
-    for line, fields in enumerate(reader, start=2):
-        if len(fields) == len(header):
-            writer.writerow(fields)
-            lines.append(line)
+    for line, values in enumerate(reader, start=2):
+        if reasons := _unreadable(header, values):
+            malformed.append(Rejected(line=line, raw=_as_raw(header, values), reasons=reasons))
         else:
-            reason = f"the record has {len(fields)} fields, the header {len(header)}"
-            malformed.append(Rejected(line=line, raw=_as_raw(header, fields), reasons=(reason,)))
-    return good.getvalue().encode(errors="surrogateescape"), np.array(lines, dtype=np.int64), malformed
+            writer.writerow(values)
+            lines.append(line)
+    return good.getvalue().encode(), np.array(lines, dtype=np.int64), malformed
+
+
+def _unreadable(header: list[str], values: list[str]) -> tuple[str, ...]:
+    """Return why a record cannot be read, or nothing."""
+    if len(values) != len(header):
+        return (f"the record has {len(values)} fields, the header {len(header)}",)
+    return tuple(
+        f"{name} is {shown(value)}, which is not UTF-8"
+        for name, value in zip(header, values, strict=True)
+        if any("\ud800" <= character <= "\udfff" for character in value)
+    )
 
 
 def _decode(content: bytes) -> str:
+    """Return text, with a lone surrogate where a byte is not UTF-8: it costs its row, by name, not the part."""
     return content.decode("utf-8-sig", errors="surrogateescape")
 
 
@@ -174,7 +202,12 @@ class _Source:
 
     def _factorize(self, field: str) -> tuple[np.ndarray, np.ndarray]:
         if field not in self._factorized:
-            codes, values = pd.factorize(self.texts(field))
+            column = self._frame[field]
+            if isinstance(column.dtype, pd.CategoricalDtype):
+                codes, used = pd.factorize(column.cat.codes.to_numpy())
+                values = column.cat.categories.to_numpy(object)[used]
+            else:
+                codes, values = pd.factorize(self.texts(field))
             self._factorized[field] = codes, values
         return self._factorized[field]
 
