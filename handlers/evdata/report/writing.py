@@ -1,0 +1,36 @@
+"""The report into the bucket, after a publish."""
+
+from typing import Final
+
+from evdata.contract import Dataset
+from evdata.errors import DatabaseError
+from evdata.raw_store import RawStore
+from evdata.report.facts import VIEWS, read
+from evdata.report.page import page
+from evdata.warehouse import Warehouse, translated
+
+# Reports are written one at a time, each of what stands when its turn comes: an older one never overwrites a newer one.
+_LOCK: Final = "SELECT pg_advisory_lock(hashtextextended('ev-population report', 0))"
+
+
+def has_report(dataset: Dataset) -> bool:
+    """Whether the contract has the views that the report is drawn from; another dataset's need not."""
+    return {view.name for view in dataset.views}.issuperset(VIEWS)
+
+
+def write(store: RawStore, warehouse: Warehouse, *, seconds: float) -> str:
+    """Write the report of the version that stands in the table, within `seconds`; return the key of the newest.
+
+    Raises `PipelineError` when the database or the bucket refuses.
+    """
+    with warehouse.connect() as connection, translated():
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('statement_timeout', %s, false)", (f"{max(seconds, 1):.0f}s",))
+            cursor.execute(_LOCK)  # kept until the connection is closed, so until the report lies in the bucket
+            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            facts = read(cursor, seconds=seconds)
+            cursor.execute("COMMIT")
+        if facts.version is None:
+            raise DatabaseError("no version is published, so there is nothing to report")
+        return store.put_report(facts.version.dataset_version, page(facts).encode())
