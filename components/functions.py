@@ -11,7 +11,7 @@ from components import iam, naming
 from components.naming import Scope
 from components.packaging import Packages
 from components.settings import Settings
-from components.storage import PUBLISHED_KEY, RAW_PREFIX
+from components.storage import PUBLISHED_KEY, RAW_PREFIX, REPORT_PREFIX
 
 RUNTIME: Final = "python3.12"
 # In the handlers' archive, so beside the code. RDS signs with it; libpq reads PGSSL* by itself.
@@ -92,6 +92,7 @@ class Functions(pulumi.ComponentResource):
 
         raw = pulumi.Output.concat(args.bucket_arn, "/", RAW_PREFIX, "*")
         published = pulumi.Output.concat(args.bucket_arn, "/", PUBLISHED_KEY)
+        reports = pulumi.Output.concat(args.bucket_arn, "/", REPORT_PREFIX, "*")
         # Without it a missing key is answered 403, as if it were forbidden, and not 404.
         missing_is_404 = iam.Statement(sid="MissingIs404", actions=["s3:ListBucket"], resources=[args.bucket_arn])
         read_secrets = iam.Statement(
@@ -143,6 +144,7 @@ class Functions(pulumi.ComponentResource):
             statements=[
                 iam.Statement(sid="RawData", actions=["s3:GetObject"], resources=[raw]),
                 iam.Statement(sid="WhatIsPublished", actions=["s3:GetObject", "s3:PutObject"], resources=[published]),
+                iam.Statement(sid="Reports", actions=["s3:PutObject"], resources=[reports]),
                 missing_is_404,
                 read_secrets,
                 iam.key_use(args.scope, args.key_arn, via=["secretsmanager"]),

@@ -1,4 +1,4 @@
-"""The raw bucket: what the source said, version by version, as it said it."""
+"""The raw bucket: what the source said, version by version, as it said it; and the reports about it."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +11,7 @@ from components.settings import Settings
 
 RAW_PREFIX: Final = "raw_data/"
 PUBLISHED_KEY: Final = "published.json"
+REPORT_PREFIX: Final = "reports/"
 # An overwritten or deleted object can be brought back for this long.
 OLD_VERSION_DAYS: Final = 7
 ABANDONED_UPLOAD_DAYS: Final = 1
@@ -79,6 +80,14 @@ class Storage(pulumi.ComponentResource):
                     "id": "raw-data-expires",
                     "status": "Enabled",
                     "filter": {"prefix": RAW_PREFIX},
+                    "expiration": {"days": settings.raw_retention_days},
+                },
+                {
+                    # Each goes with the raw version that it is about: what it said stands in the database for good.
+                    # reports/latest.html stays, however long the source rests.
+                    "id": "reports-of-old-versions-expire",
+                    "status": "Enabled",
+                    "filter": {"prefix": f"{REPORT_PREFIX}version="},
                     "expiration": {"days": settings.raw_retention_days},
                 },
                 {

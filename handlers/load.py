@@ -3,12 +3,15 @@
 stage    event:  {"bucket_name", "secret_arn", "manifest_key", "part"}
          answer: {"part", "rows", "rejected"}
 publish  event:  {"bucket_name", "secret_arn", "manifest_key", "execution_id", "force"?}
-         answer: {"status", "source", "loaded", "inserted", "updated", "removed", "unchanged", "rejected", "message"}
+         answer: {"status", "source", "loaded", "inserted", "updated", "removed", "unchanged", "rejected", "message",
+                  "headline"}
+         and, once the data are published, the report about them
 """
 
 import gzip
 import zlib
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from aws_lambda_powertools import Logger, Metrics
@@ -28,6 +31,7 @@ from evdata.warehouse import Warehouse, migrate, translated
 
 # What is left of a function's time when the database has to be done: enough to say so before Lambda says nothing.
 RESERVE_SECONDS: Final = 15
+REPORT_SECONDS: Final = 240  # five aggregations of the table; ten million rows take a tenth of it
 
 logger = Logger()
 metrics = Metrics()
@@ -91,6 +95,8 @@ def publish(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         metrics.add_metric(f"Rows{name.capitalize()}", MetricUnit.Count, getattr(outcome, name))
     if outcome.status != "superseded":  # a source stuck in the past is not fresh
         metrics.add_metric("PublishSuccess", MetricUnit.Count, 1)
+        told_of_report = report(store, warehouse, DATASET, seconds=min(_seconds_left(context), REPORT_SECONDS))
+        outcome = replace(outcome, message="\n".join(filter(None, (outcome.message, told_of_report))))
     metrics.flush_metrics()
     logger.info(outcome.message, extra={"answer": outcome.to_dict()})
     return outcome.to_dict()
@@ -135,15 +141,33 @@ def publish_version(
     return outcome
 
 
+def report(store: RawStore, warehouse: Warehouse, dataset: Dataset, *, seconds: float) -> str:
+    """Write the report about what stands; return what the message says of it. The data are published: never fails."""
+    try:
+        from evdata.report.writing import has_report, write  # noqa: PLC0415 - only publish has use for it
+
+        if not has_report(dataset):
+            return ""
+        return f"Report: aws s3 cp s3://{store.bucket}/{write(store, warehouse, seconds=seconds)} ."
+    except Exception as error:
+        metrics.add_metric("ReportFailed", MetricUnit.Count, 1)
+        logger.exception("the report could not be written")
+        why = str(error) if isinstance(error, PipelineError) else type(error).__name__
+        return f"The report could not be written: {why}. The data are published; a run with force tries again."
+
+
 def _places(event: dict[str, Any], context: LambdaContext) -> tuple[RawStore, Warehouse, str]:
     manifest_key = event_text(event, "manifest_key")
     try:
         version_of(manifest_key)
     except ValueError as error:
         raise InputError(f"the event's manifest_key is {error}") from error
-    seconds = context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
     store = RawStore(event_text(event, "bucket_name"))
-    return store, Warehouse(event_text(event, "secret_arn"), statement_seconds=seconds), manifest_key
+    return store, Warehouse(event_text(event, "secret_arn"), statement_seconds=_seconds_left(context)), manifest_key
+
+
+def _seconds_left(context: LambdaContext) -> float:
+    return context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
 
 
 def _inflate(content: bytes, part: Part) -> bytes:

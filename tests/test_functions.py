@@ -15,6 +15,7 @@ FUNCTIONS = ("extract", "stage", "publish")
 BUCKET = "arn:aws:s3:::ev-population-dev-raw-1a2b3c4"
 RAW = f"{BUCKET}/raw_data/*"
 PUBLISHED = f"{BUCKET}/published.json"
+REPORTS = f"{BUCKET}/reports/*"
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222"
 PIPELINE_SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:ev-population-dev-pipeline-1a2b3c4-AbCdEf"
 TOKEN_SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:ev-population-dev-app-token-1a2b3c4-AbCdEf"
@@ -61,10 +62,10 @@ class TestWhatEachMayDo:
             "kms:Decrypt": {KEY},
         }
 
-    def test_publish_also_writes_what_is_published(self) -> None:
+    def test_publish_also_writes_what_is_published_and_reports(self) -> None:
         assert may("publish") == {
             "s3:GetObject": {RAW, PUBLISHED},
-            "s3:PutObject": {PUBLISHED},
+            "s3:PutObject": {PUBLISHED, REPORTS},
             "s3:ListBucket": {BUCKET},
             "secretsmanager:GetSecretValue": {PIPELINE_SECRET, CREDENTIALS},
             "kms:Decrypt": {KEY},

@@ -58,10 +58,12 @@ def test_an_overwritten_object_can_be_brought_back_for_a_week() -> None:
 @pytest.mark.parametrize("days", ["30", "365"])
 def test_raw_data_old_versions_and_abandoned_uploads_expire_but_not_what_says_the_published_version(days: str) -> None:
     typ = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
-    raw, leftovers = record_stack("dev", rawRetentionDays=days).one(typ).inputs["rules"]
+    raw, reports, leftovers = record_stack("dev", rawRetentionDays=days).one(typ).inputs["rules"]
     assert raw["filter"] == {"prefix": "raw_data/"}
     assert raw["expiration"] == {"days": int(days)}
-    assert raw["status"] == leftovers["status"] == "Enabled"
+    assert reports["filter"] == {"prefix": "reports/version="}, "reports/latest.html must stay, however old"
+    assert reports["expiration"] == raw["expiration"], "a report goes with the version that it is about"
+    assert raw["status"] == reports["status"] == leftovers["status"] == "Enabled"
     assert leftovers["noncurrentVersionExpiration"] == {"noncurrentDays": 7}
     assert leftovers["abortIncompleteMultipartUpload"] == {"daysAfterInitiation": 1}
     assert "expiration" not in leftovers, "published.json must stay, or every run would load everything anew"

@@ -17,6 +17,8 @@ from typing import Any, Final
 from evdata.errors import RawDataError
 
 PUBLISHED_KEY: Final = "published.json"
+REPORTS: Final = "reports"
+LATEST_REPORT_KEY: Final = f"{REPORTS}/latest.html"
 _MANIFEST_KEY: Final = re.compile(r"raw_data/date=\d{8}/version=(\d{8}T\d{6}Z)/manifest\.json")
 
 
@@ -153,6 +155,11 @@ def part_key(version: datetime, number: int) -> str:
 def key_of(version: datetime) -> str:
     """Return where the manifest of a version lies."""
     return f"{prefix(version)}/manifest.json"
+
+
+def report_key(version: datetime) -> str:
+    """Return where the report of a version lies."""
+    return f"{REPORTS}/version={version.astimezone(UTC):%Y%m%dT%H%M%SZ}.html"
 
 
 def version_of(key: str) -> datetime:

@@ -9,7 +9,17 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from evdata.errors import PipelineError, RawDataError, TransientError
-from evdata.manifest import PUBLISHED_KEY, Manifest, Part, Published, key_of, part_key, prefix
+from evdata.manifest import (
+    LATEST_REPORT_KEY,
+    PUBLISHED_KEY,
+    Manifest,
+    Part,
+    Published,
+    key_of,
+    part_key,
+    prefix,
+    report_key,
+)
 
 if TYPE_CHECKING:  # the stubs are not shipped
     from mypy_boto3_s3 import S3Client
@@ -38,6 +48,12 @@ class RawStore:
 
     def put_published(self, published: Published) -> None:
         self._put(PUBLISHED_KEY, published.to_json().encode())
+
+    def put_report(self, version: datetime, page: bytes) -> str:
+        """Store the report of the version that stands; return the key under which the newest is found."""
+        for key in (report_key(version), LATEST_REPORT_KEY):
+            self._put(key, page, content_type="text/html; charset=utf-8")
+        return LATEST_REPORT_KEY
 
     def put_part(self, version: datetime, number: int, content: bytes, rows: int) -> Part:
         """Store a part's gzip-compressed CSV and return its entry for the manifest."""
@@ -101,9 +117,9 @@ class RawStore:
         except BotoCoreError as error:
             raise aws_error(error, f"read s3://{self.bucket}/{key}") from error
 
-    def _put(self, key: str, content: bytes) -> None:
+    def _put(self, key: str, content: bytes, content_type: str = "binary/octet-stream") -> None:
         try:
-            self._s3.put_object(Bucket=self.bucket, Key=key, Body=content)
+            self._s3.put_object(Bucket=self.bucket, Key=key, Body=content, ContentType=content_type)
         except (ClientError, BotoCoreError) as error:
             raise aws_error(error, f"write s3://{self.bucket}/{key}") from error
 
