@@ -45,10 +45,14 @@ def population(facts: Facts) -> Figure:
 
 
 def county_map(facts: Facts, shapes: Iterable[str]) -> Figure:
-    by_shape = {shape.casefold(): shape for shape in shapes}
-    drawn = {by_shape[key]: group for group in facts.counties if (key := (group.name or "").casefold()) in by_shape}
-    off_map = facts.vehicles - sum(group.vehicles for group in drawn.values())
-    most = max(drawn.items(), key=lambda item: item[1].vehicles, default=None)
+    drawn = dict.fromkeys(shapes, 0)
+    by_shape = {shape.casefold(): shape for shape in drawn}
+    for group in facts.counties:
+        if shape := by_shape.get((group.name or "").casefold()):
+            drawn[shape] += group.vehicles
+    off_map = facts.vehicles - sum(drawn.values())
+    most = max(drawn, key=lambda shape: drawn[shape], default="")
+    known = bool(most and drawn[most])
     outside = sum(group.vehicles for group in facts.elsewhere)
     rest = off_map - outside
     remarks = [
@@ -63,18 +67,16 @@ def county_map(facts: Facts, shapes: Iterable[str]) -> Figure:
     ]
     return Figure(
         id="map",
-        finding=f"{most[0]} County has {share(most[1].vehicles, facts.vehicles)} of them"
-        if most
-        else "No county is known",
+        finding=f"{most} County has {share(drawn[most], facts.vehicles)} of them" if known else "No county is known",
         of="Vehicles by county of the registered owner",
         size="major",
         remark=" ".join(filter(None, remarks)),
         picture={
             "kind": "map",
-            "values": [{"name": shape, "value": group.vehicles} for shape, group in drawn.items()],
-            "steps": steps([group.vehicles for group in drawn.values()]),
+            "values": [{"name": shape, "value": vehicles} for shape, vehicles in drawn.items() if vehicles],
+            "steps": steps(list(drawn.values())),
         }
-        if drawn
+        if known
         else None,
         why_not=NOTHING if not facts.vehicles else "There is nothing to draw: no vehicle has a county of Washington.",
         table=Table(
