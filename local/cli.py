@@ -1,4 +1,4 @@
-"""The command line: `python -m local run` and `python -m local psql`."""
+"""The command line: `python -m local run`, `psql`, and the commands of `asking`."""
 
 import argparse
 import json
@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from rich.console import Console
 
+from local.asking import add_commands
 from local.display import Display
 from local.errors import LocalError
 from local.snapshot import DATASET_ID
@@ -106,18 +106,11 @@ def _run(options: argparse.Namespace, display: Display) -> int:
 
 def _psql(options: argparse.Namespace, display: Display) -> int:
     """psql on the embedded database, as its superuser; the server runs as long as psql does."""
-    from local.embedded import EmbeddedServer, psql, running_server  # noqa: PLC0415
+    from local.embedded import psql  # noqa: PLC0415
+    from local.reading import embedded  # noqa: PLC0415
     from local.run import DATABASE_NAME  # noqa: PLC0415
 
-    state = State(options.stack)
-    if not state.postgres.exists():
-        raise LocalError(f"Stack {options.stack} has no database here yet; make one with: python -m local run")
-    with ExitStack() as stack:
-        # A run that is going on has a server already; looking over its shoulder is fine.
-        admin = running_server(state.postgres)
-        if admin is None:
-            stack.enter_context(state.locked(waiting=display.line))
-            admin = stack.enter_context(EmbeddedServer(state.postgres)).admin
+    with embedded(State(options.stack), waiting=display.line) as admin:
         place = ["-h", admin.host, "-p", str(admin.port), "-U", admin.user, "-d", DATABASE_NAME]
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is psql's
         return subprocess.run([psql(), *place, *options.arguments], check=False).returncode
@@ -146,6 +139,8 @@ def _parser() -> argparse.ArgumentParser:
     psql = commands.add_parser("psql", help="open the embedded database with psql; psql's own options may follow")
     psql.set_defaults(command=_psql)
     psql.add_argument("--stack", **stack)
+
+    add_commands(commands, stack)
     return parser
 
 

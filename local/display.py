@@ -5,11 +5,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.status import Status
+from rich.table import Table
+from rich.text import Text
 
 NAME_WIDTH = 20
+# What a terminal would obey or a table would break at is shown as Python would write it.
+_CONTROL = {code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
 
 
 @dataclass(slots=True)
@@ -69,6 +75,25 @@ class Display:
         padded = escape(f"{name:<{NAME_WIDTH}}")
         self._console.print(f"  {mark} {padded} {seconds:6.1f} s  [dim]{escape(detail)}[/]".rstrip())
 
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str | None]], *, numeric: Sequence[bool]) -> None:
+        """Rows as a table, numbers flush right; where a terminal is too narrow for it, row by row, a value a line.
+
+        Nothing is cut short. NULL is told from a text, and no byte of the data is an order to the terminal.
+        """
+        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        for name, right in zip(columns, numeric, strict=True):
+            table.add_column(_cell(name), justify="right" if right else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*map(_cell, row))
+        width = Measurement.get(self._console, self._console.options.update(max_width=100_000), table).maximum
+        if not self._console.is_terminal or width <= self._console.width:
+            self._console.print(table, width=width, crop=False)
+            return
+        for number, row in enumerate(rows, start=1):
+            self._console.print(f"[dim]row {number}[/]")
+            for name, value in zip(columns, row, strict=True):
+                self._console.print(Text.assemble(f"  {name:<{NAME_WIDTH}} ", _cell(value)))
+
     def outcome(self, text: str, *, failed: bool = False) -> None:
         """How it all ended."""
         self._console.print(f"\n[bold {'red' if failed else 'green'}]{escape(text)}[/]")
@@ -76,3 +101,12 @@ class Display:
     def error(self, text: str) -> None:
         """Why it cannot go on."""
         self._console.print(f"[bold red]error:[/] {escape(text)}")
+
+
+def harmless(text: str) -> str:
+    """Text without what a terminal would obey."""
+    return text.translate(_CONTROL)
+
+
+def _cell(value: str | None) -> Text:
+    return Text("NULL", style="dim italic") if value is None else Text(harmless(value))

@@ -24,7 +24,9 @@ from local.postgres import URL_FORM, Database
 
 START_SECONDS = 60
 # The package lets everyone in; only this machine's user gets as far as the socket, but a password is a thing to prove.
-LOGINS = "local all postgres trust\nlocal all all scram-sha-256\n"
+# Who only reads has nothing to hide behind a password.
+ANALYST = "ev_analyst"
+LOGINS = f"local all postgres trust\nlocal all {ANALYST} trust\nlocal all all scram-sha-256\n"
 
 
 class EmbeddedServer:

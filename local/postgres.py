@@ -62,8 +62,11 @@ class Database:
         return hashlib.sha256(repr(row).encode()).hexdigest()[:12]
 
 
-def database_at(url: str) -> Database:
-    """The database that `url` names, reached once to be sure. LocalError says what is wrong, password unseen."""
+def database_at(url: str, *, reading: bool = False) -> Database:
+    """The database that `url` names, reached once to be sure. LocalError says what is wrong, password unseen.
+
+    With `reading` a replica will do, and a user who may create nothing.
+    """
     if not url.startswith(("postgresql://", "postgres://")):
         raise LocalError(f"--database-url must look like {URL_FORM}: it does not start with postgresql://.")
     try:
@@ -94,9 +97,9 @@ def database_at(url: str) -> Database:
             )
             row = cursor.fetchone()
         recovering, *rights = row or (False, False, False)
-        if recovering:
+        if recovering and not reading:
             raise LocalError("--database-url names a read-only replica; name its primary.")
-        if not all(rights):
+        if not all(rights) and not reading:
             raise LocalError(
                 f"--database-url: user {info.user} may not create tables in database {info.dbname}; make it the owner "
                 f'(ALTER DATABASE "{info.dbname}" OWNER TO "{info.user}") or use another user.'
