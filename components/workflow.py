@@ -19,6 +19,12 @@ type State = dict[str, Any]
 
 # The longest a Lambda function may run. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 LAMBDA_TIMEOUT_LIMIT_SECONDS: Final = 900
+TASK_TIMEOUT_SECONDS: Final = LAMBDA_TIMEOUT_LIMIT_SECONDS + 30  # the function's own limit is met first
+# AWS promises no cause with this error, so the words are ours.
+TIMED_OUT: Final = (
+    f"A function gave no answer within {TASK_TIMEOUT_SECONDS} seconds, and none again when it was retried. Look at its "
+    "log, and start a run later."
+)
 # Beyond this a run is not slow but stuck; a normal one takes minutes.
 EXECUTION_TIMEOUT_SECONDS: Final = 3 * 60 * 60
 
@@ -91,7 +97,7 @@ def definition(
             "Type": "Task",
             "Resource": f"arn:{partition}:states:::lambda:invoke",
             "Parameters": {"FunctionName": function_arn, "Payload.$": payload},
-            "TimeoutSeconds": LAMBDA_TIMEOUT_LIMIT_SECONDS + 30,  # the function's own limit is met first
+            "TimeoutSeconds": TASK_TIMEOUT_SECONDS,
             "Retry": [_retry(*TRANSIENT_ERRORS, attempts=4, first_seconds=5)],
             **rest,
         }
@@ -104,9 +110,13 @@ def definition(
                 cause={"cause.$": "States.StringToJson($.failure.Cause)"}, then=notify_failed
             ),
             f"Wrap{phase}Failure": _explain(cause={"cause": {"errorMessage.$": "$.failure.Cause"}}, then=notify_failed),
+            f"Time{phase}Failure": _explain(cause={"cause": {"errorMessage": TIMED_OUT}}, then=notify_failed),
             notify_failed: notify(
                 subject(f"{phase.lower()} FAILED, {{}}", "$.failure.error"),
-                message("{}: {}", "$.failure.error", "$.failure.cause.errorMessage"),
+                message(
+                    "{}: {}\n\nWhat it means and what to do: docs/operate.md, Errors, {}.",
+                    *("$.failure.error", "$.failure.cause.errorMessage", "$.failure.error"),
+                ),
                 then=f"{phase}Failed",
             ),
             f"{phase}Failed": {
@@ -122,7 +132,9 @@ def definition(
         "TimeoutSeconds": EXECUTION_TIMEOUT_SECONDS,
         "States": {
             "NotifyStarted": notify(
-                subject("run started"), message("Looking for a new version of the source."), then="Extract"
+                subject("run started"),
+                message("Looking for a new version of the source. A message follows when this has ended."),
+                then="Extract",
             ),
             "Extract": invoke(
                 extract_function_arn,
@@ -148,10 +160,10 @@ def definition(
                 "Default": "NotifyExtracted",
             },
             "NotifyUnchanged": notify(
-                subject("source unchanged"), message("{}", "$.extract.answer.message"), then="Succeed"
+                subject("{}", "$.extract.answer.headline"), message("{}", "$.extract.answer.message"), then="Succeed"
             ),
             "NotifyExtracted": notify(
-                subject("{} rows extracted", "$.extract.answer.rows"),
+                subject("{}", "$.extract.answer.headline"),
                 message("{}", "$.extract.answer.message"),
                 then="LoadParts",
             ),
@@ -194,10 +206,7 @@ def definition(
                 Next="NotifyLoaded",
             ),
             "NotifyLoaded": notify(
-                subject(
-                    "{}: {} rows (+{} ~{} -{})",
-                    *(f"$.publish.answer.{name}" for name in ("status", "loaded", "inserted", "updated", "removed")),
-                ),
+                subject("{}", "$.publish.answer.headline"),
                 message("{}", "$.publish.answer.message"),
                 then="Succeed",
             ),
@@ -223,6 +232,7 @@ def _retry(*errors: str, attempts: int, first_seconds: int) -> State:
 def _catch(phase: str) -> list[State]:
     return [
         {"ErrorEquals": list(HANDLER_ERRORS), "ResultPath": "$.failure", "Next": f"Read{phase}Failure"},
+        {"ErrorEquals": ["States.Timeout"], "ResultPath": "$.failure", "Next": f"Time{phase}Failure"},
         {"ErrorEquals": ["States.ALL"], "ResultPath": "$.failure", "Next": f"Wrap{phase}Failure"},
     ]
 

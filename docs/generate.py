@@ -85,7 +85,9 @@ def _machine(machine: Mapping[str, Any], indent: str) -> Iterator[str]:
                 yield f"{indent}{here} --> {label(state[key])}{f': {why}' if why else ''}"
         for catch in state.get("Catch", []):
             if catch["Next"] != state["Next"]:  # a message that could not be sent changes nothing
-                why = "other errors" if catch["ErrorEquals"] == ["States.ALL"] else "the handlers' errors"
+                why = {"States.ALL": "any other", "States.Timeout": "no answer"}.get(
+                    catch["ErrorEquals"][0], "in words"
+                )
                 yield f"{indent}{here} --> {label(catch['Next'])}: {why}"
         if state["Type"] in ("Succeed", "Fail") or state.get("End"):
             yield f"{indent}{here} --> [*]"

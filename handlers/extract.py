@@ -1,7 +1,8 @@
 """Lambda entry point: copy one pinned version of the dataset from the source to S3, or find that nothing changed.
 
 Event:  {"bucket_name": str, "secret_arn": str, "force"?: bool}
-Answer: {"status": "extracted" | "unchanged", "dataset_version", "manifest_key", "rows", "parts", "bytes", "message"}
+Answer: {"status": "extracted" | "unchanged", "dataset_version", "manifest_key", "rows", "parts", "bytes", "message",
+"headline"}
 """
 
 import os
@@ -36,7 +37,7 @@ FUTURE: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the state machine goes on with."""
+    """What the state machine goes on with. `headline` ends the subject of the mail whose body is `message`."""
 
     status: str
     dataset_version: str
@@ -45,6 +46,7 @@ class Answer:
     parts: int
     bytes: int
     message: str
+    headline: str
 
     def to_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -99,6 +101,7 @@ def extract(source: Socrata, store: RawStore, dataset: Dataset, *, part_rows: in
             bytes=0,
             message=f"The source is unchanged: version {_day(before)} with {published.rows:,} rows was published "
             "already. Nothing was read or written.",
+            headline=f"unchanged, {published.rows:,} rows of {before.rows_updated_at:%Y-%m-%d}",
         )
     manifest = None if force else store.whole_version(before.rows_updated_at)
     copied = manifest is None or manifest.dataset_id != source.dataset_id
@@ -113,6 +116,7 @@ def extract(source: Socrata, store: RawStore, dataset: Dataset, *, part_rows: in
         parts=len(manifest.parts),
         bytes=manifest.bytes,
         message=_message(dataset, before, match, manifest, copied=copied),
+        headline=f"{manifest.rows:,} rows of {before.rows_updated_at:%Y-%m-%d} extracted",
     )
 
 

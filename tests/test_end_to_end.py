@@ -58,7 +58,7 @@ def test_it_goes_through_every_state_and_says_so_to_people(first: Result) -> Non
     ]
     assert {state["status"] for state in first.report["states"]} == {"SUCCEEDED"}
     assert len(first.subjects) == 3, "started, extracted, loaded"
-    assert str(SAMPLE_ROWS) in first.subjects[-1]
+    assert f"{SAMPLE_ROWS:,} rows published" in first.subjects[-1]
     for text in ("Deploy", "LoadParts", "rows/s", "TESLA leads", "local psql", "SUCCEEDED"):
         assert text in first.output
     assert "\x1b" not in first.output, "colours for a reader that is no terminal"

@@ -80,6 +80,7 @@ def test_a_version_is_copied_whole_in_parts_with_a_manifest(pipeline: Pipeline, 
         "rows": 25,
         "parts": 3,
         "bytes": sum(part["bytes"] for part in manifest["parts"]),
+        "headline": "25 rows of 2023-10-15 extracted",
     }
     assert "25 rows copied in 3 parts" in message
     assert "Washington State Department of Licensing" in message

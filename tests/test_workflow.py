@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from components import workflow
+from components import naming, workflow
 from evdata import errors
+from evdata.publishing import LONGEST_HEADLINE, Outcome
 
 FUNCTIONS = {
     f"{name}_function_arn": f"arn:aws:lambda:ap-northeast-1:123456789012:function:{name}"
@@ -66,7 +67,7 @@ def test_an_unchanged_source_is_told_and_ends_well(definition: dict[str, Any]) -
 )
 def test_what_fails_is_told_and_ends_in_a_fail_state(definition: dict[str, Any], state: str, phase: str) -> None:
     ways = [catch["Next"] for catch in definition["States"][state]["Catch"]]
-    assert [path_from(definition, way)[1:] for way in ways] == [[f"Notify{phase}Failed", f"{phase}Failed"]] * 2
+    assert [path_from(definition, way)[1:] for way in ways] == [[f"Notify{phase}Failed", f"{phase}Failed"]] * 3
     assert definition["States"][f"{phase}Failed"]["Type"] == "Fail", "a failed run must not end green"
     assert definition["States"][state]["Catch"][-1]["ErrorEquals"] == ["States.ALL"], "no error may slip past"
 
@@ -110,15 +111,38 @@ def test_a_notification_that_cannot_be_sent_does_not_stop_the_run(definition: di
 def test_subjects_stay_below_what_sns_takes_even_with_long_names_and_large_numbers() -> None:
     # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html: less than 100 characters, on one line.
     machine = workflow.definition(
-        stack="staging-tokyo-1", **FUNCTIONS, topic_arn="arn:aws:sns:ap-northeast-1:123456789012:t", load_concurrency=4
+        stack="x" * naming.LONGEST_STACK_NAME,
+        **FUNCTIONS,
+        topic_arn="arn:aws:sns:ap-northeast-1:123456789012:t",
+        load_concurrency=4,
     )
+    longest = {"answer.headline": "h" * LONGEST_HEADLINE, "failure.error": "Lambda.ClientExecutionTimeoutException"}
     for _, state in states_of(machine):
         if ":sns:" in state.get("Resource", ""):
-            template = re.fullmatch(r"States\.Format\('([^']*)'.*\)", state["Parameters"]["Subject.$"])
+            template = re.fullmatch(
+                r"States\.Format\('([^']*)'(?:, \$\.(?:\w+\.)?(\w+\.\w+))?\)", state["Parameters"]["Subject.$"]
+            )
             assert template, "the subject is a format"
-            longest = template[1].replace("{}", "superseded", 1).replace("{}", "10000000")
-            assert len(longest) < 100
-            assert "\n" not in longest
+            subject = template[1].replace("{}", longest[template[2]] if template[2] else "")
+            assert len(subject) < 100
+            assert "\n" not in subject
+
+
+@pytest.mark.parametrize("rows", [0, 1, 15_214, 10_000_000, 999_999_999_999])
+def test_headlines_fit_into_subjects_and_always_have_the_rows(rows: int) -> None:
+    for changes in (0, rows):
+        for status in ("published", "unchanged", "superseded"):
+            outcome = Outcome(
+                status=status,
+                loaded=rows,
+                inserted=changes,
+                updated=changes,
+                removed=changes,
+                rejected=changes,
+                message="",
+            )
+            assert len(outcome.headline) <= LONGEST_HEADLINE
+            assert status == "superseded" or f"{rows:,} rows" in outcome.headline
 
 
 def test_payloads_carry_pointers_so_that_no_state_grows_with_the_dataset(definition: dict[str, Any]) -> None:

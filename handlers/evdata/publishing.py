@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 COUNTS: Final = ("source", "loaded", "inserted", "updated", "removed", "unchanged", "rejected")
+# SNS takes subjects below 100 characters, and "ev-population ", the longest stack name and ": " come first.
+LONGEST_HEADLINE: Final = 99 - len("ev-population : ") - 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +54,21 @@ class Outcome:
     rejected: int = 0
     message: str
 
+    @property
+    def headline(self) -> str:
+        """Return the outcome with the numbers that matter, short enough for a mail's subject with the stack's name."""
+        if self.status == "superseded":
+            return "superseded, a newer version stands"
+        if self.status == "unchanged":
+            return f"unchanged, {self.loaded:,} rows"
+        told = f"{self.loaded:,} rows published"
+        changes = f" (+{self.inserted:,} ~{self.updated:,} -{self.removed:,})"
+        rejected = f", {self.rejected:,} rejected" if self.rejected else ""
+        whole = told + changes + rejected
+        return whole if len(whole) <= LONGEST_HEADLINE else told + rejected
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return asdict(self) | {"headline": self.headline}
 
 
 class Publication:
@@ -145,7 +160,8 @@ class Publication:
                 )
             elif problems:
                 raise RawDataError(
-                    f"version {_day(version)} is not whole in staging: {'; '.join(problems)}. Nothing was published. "
+                    f"version {_day(version)} is not whole in staging: "
+                    f"{'; '.join(problem.rstrip('.') for problem in problems)}. Nothing was published. "
                     "Mend the cause and start a new execution."
                 )
             else:
