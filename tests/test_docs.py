@@ -1,5 +1,6 @@
 """What the documents say: links lead somewhere, sums are right, every alarm and error has its place in the runbook."""
 
+import ast
 import inspect
 import math
 import re
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from components import alarms
+from components import alarms, workflow
 from docs.generate import PIECES, Piece
 from evdata import errors
 from tests.pulumi_mocks import PROJECT, STACK_VARIANTS, record_stack
@@ -95,6 +96,51 @@ class TestRunbook:
         }
         assert kinds, "the errors have moved"
         assert {kind.lower() for kind in kinds} <= anchors(RUNBOOK)
+
+    def test_every_alarm_is_a_heading_or_named_under_one(self) -> None:
+        there = anchors(RUNBOOK)
+        for stack, egress in STACK_VARIANTS:
+            for item in record_stack(stack, egress=egress).of("aws:cloudwatch/metricAlarm:MetricAlarm"):
+                role = item.name.removeprefix(f"ev-population-{stack}-")
+                function = re.sub(r"^(extract|stage|publish)-", "function-", role)
+                assert function in there or (role.startswith("nat-") and "nat-instance" in there), role
+
+    @pytest.mark.parametrize("kind", workflow.HANDLER_ERRORS)
+    def test_every_message_of_an_error_stands_there_with_what_to_do_and_no_other_does(self, kind: str) -> None:
+        section = RUNBOOK.read_text().split(f"## {kind}\n", 1)[1].split("\n## ", 1)[0]
+        entries = [
+            message
+            for line in section.splitlines()
+            if line.startswith("| `")
+            for message in re.findall(r"`([^`]+)`", line.split("|")[1])
+        ]
+        raised = raised_by_handlers(kind)
+        assert raised, f"{kind} is never raised"
+        for text in raised:
+            assert any(matches(entry, text) for entry in entries), f"nothing in the runbook on: {text}"
+        for entry in entries:
+            assert any(matches(entry, text) for text in raised), f"nothing raises: {entry}"
+
+
+def raised_by_handlers(kind: str) -> list[str]:
+    """Return the messages with which the handlers make errors of a kind, `…` where a value stands."""
+    found = []
+    for path in (PROJECT / "handlers").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == kind:
+                text = node.args[0]
+                if isinstance(text, ast.Constant):
+                    found.append(str(text.value))
+                elif isinstance(text, ast.JoinedStr):
+                    found.append(
+                        "".join(str(piece.value) if isinstance(piece, ast.Constant) else "…" for piece in text.values)
+                    )
+    return found
+
+
+def matches(entry: str, message: str) -> bool:
+    """Return whether a message reads as an entry does, whatever stands for its `…`."""
+    return re.search(".*".join(re.escape(piece) for piece in entry.split("…")), message) is not None
 
 
 class TestCost:

@@ -32,9 +32,10 @@ from tests.test_transform import vehicle
 
 WORDS = Path(__file__).parent / "messages"
 JUNE, JULY = 1_685_577_600, 1_688_169_600  # the first of each, 2023
-HANDLERS = {"extract": extract.handler, "stage": load.stage, "publish": load.publish}
 
 type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+
+HANDLERS: dict[str, Handler] = {"extract": extract.handler, "stage": load.stage, "publish": load.publish}
 
 
 @dataclass
@@ -159,7 +160,7 @@ def test_the_next_version_changes_much_rejects_some_and_breaks_an_expectation(st
         vehicle(39, city="Tacoma"),
         vehicle(40, electric_range="0"),
         vehicle(41),
-        vehicle(42, make=None),
+        vehicle(42, make=""),
         vehicle(43, model_year="next"),
     ]
     stack.source.snapshot = Snapshot.of(rows, rows_updated_at=JULY)
@@ -180,7 +181,7 @@ def test_an_empty_source_fails_the_extraction(stack: Stack) -> None:
 
 def test_too_many_rejected_rows_are_refused(stack: Stack) -> None:
     stack.run()
-    stack.source.snapshot = version(JULY, make=None)
+    stack.source.snapshot = version(JULY, make="")
     hold(stack.run(), "load-refused-rejected")
 
 
