@@ -95,9 +95,10 @@ def publish(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         metrics.add_metric(f"Rows{name.capitalize()}", MetricUnit.Count, getattr(outcome, name))
     if outcome.status != "superseded":  # a source stuck in the past is not fresh
         metrics.add_metric("PublishSuccess", MetricUnit.Count, 1)
+    metrics.flush_metrics()
+    if outcome.status != "superseded":
         told_of_report = report(store, warehouse, DATASET, seconds=min(_seconds_left(context), REPORT_SECONDS))
         outcome = replace(outcome, message="\n".join(filter(None, (outcome.message, told_of_report))))
-    metrics.flush_metrics()
     logger.info(outcome.message, extra={"answer": outcome.to_dict()})
     return outcome.to_dict()
 
@@ -151,6 +152,7 @@ def report(store: RawStore, warehouse: Warehouse, dataset: Dataset, *, seconds: 
         return f"Report: aws s3 cp s3://{store.bucket}/{write(store, warehouse, seconds=seconds)} ."
     except Exception as error:
         metrics.add_metric("ReportFailed", MetricUnit.Count, 1)
+        metrics.flush_metrics()
         logger.exception("the report could not be written")
         why = str(error) if isinstance(error, PipelineError) else type(error).__name__
         return f"The report could not be written: {why}. The data are published; a run with force tries again."

@@ -113,6 +113,7 @@ def test_no_other_file_of_the_handlers_knows_electric_vehicles() -> None:
         f"{path.relative_to(HANDLERS)}:{number}: {line.strip()}"
         for path in sorted(HANDLERS.rglob("*.py"))
         if path.name not in ("dataset.py", "views.py")  # the contract
+        and path.parent.name != "report"  # which is about this dataset, and is left out for another
         for number, line in enumerate(path.read_text().splitlines(), start=1)
         if knowing.search(line) and known_by_name not in line
     ]
