@@ -1,4 +1,4 @@
-"""The command line: `python -m local run`, `psql`, and the commands of `asking`."""
+"""The command line: `python -m local run`, `psql`, `report`, and the commands of `asking`."""
 
 import argparse
 import json
@@ -17,6 +17,8 @@ from rich.console import Console
 from local.asking import add_commands
 from local.display import Display
 from local.errors import LocalError
+from local.report import add_command as add_report
+from local.report import shown
 from local.snapshot import DATASET_ID
 from local.state import PROJECT, State
 
@@ -101,6 +103,8 @@ def _run(options: argparse.Namespace, display: Display) -> int:
         display.line(f"The functions' logs: {State(options.stack).logs}")
     else:
         display.outcome(f"SUCCEEDED in {report.seconds['total']:.1f} s. Look at the table:  {report.psql}")
+        if report.page:
+            display.line(f"The report, one page for any browser: {shown(report.page)}")
     return 1 if failed else 0
 
 
@@ -141,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     psql.add_argument("--stack", **stack)
 
     add_commands(commands, stack)
+    add_report(commands, stack)
     return parser
 
 

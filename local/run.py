@@ -53,6 +53,7 @@ class Report:
     message: str = ""
     facts: list[str] = field(default_factory=list)
     psql: str = ""
+    page: Path | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Contract 1's report: `memory` is each function's peak of resident memory, in MB."""
@@ -135,7 +136,7 @@ def _run(options: Options, display: Display, report: Report, stack: ExitStack) -
     if report.status == "SUCCEEDED":
         from local.facts import facts  # noqa: PLC0415
 
-        report.facts = facts(database)
+        report.facts, report.page = facts(database), state.keep_report(folder)
 
 
 def _execute(cloud: Any, runtime: Any, report: Report, display: Display, *, force: bool) -> None:

@@ -4,6 +4,7 @@ lock                    held by the run that is going on
 postgres/               the embedded server's data
 <database>/bucket/      the raw bucket's objects, by the fingerprint of the database they belong to
 logs/                   of the last run: one file a function, and moto's
+../report.html          the report that was written last, of whatever stack
 ../functions/           unpacked archives, shared by all stacks
 """
 
@@ -46,6 +47,16 @@ class State:
     def functions(self) -> Path:
         """Unpacked archives."""
         return self.home / "functions"
+
+    @property
+    def report(self) -> Path:
+        """The report that was written last."""
+        return self.home / "report.html"
+
+    def keep_report(self, bucket: Path) -> Path | None:
+        """Put the bucket's newest report where a person finds it; None when there is none."""
+        newest = bucket / "reports" / "latest.html"
+        return Path(shutil.copy(newest, self.report)) if newest.exists() else None
 
     def bucket(self, fingerprint: str) -> Path:
         """The raw bucket's objects for one database."""
@@ -101,12 +112,13 @@ def put_back(s3: Any, bucket: str, folder: Path) -> None:
 def take_away(s3: Any, bucket: str, folder: Path) -> None:
     """Keep the bucket's objects for the next run, all or (if we are killed here) those of the run before.
 
-    Of raw data only the last few versions are kept: there is no lifecycle here to expire them.
+    Of raw data and reports only the last few versions are kept: there is no lifecycle here to expire them.
     """
     listed = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     keys = [item["Key"] for page in listed for item in page.get("Contents", ())]
     versions = sorted({"/".join(key.split("/")[:3]) for key in keys if key.startswith("raw_data/")})
-    dropped = tuple(f"{version}/" for version in versions[:-KEPT_VERSIONS])
+    reports = sorted(key for key in keys if key.startswith("reports/version="))
+    dropped = (*(f"{version}/" for version in versions[:-KEPT_VERSIONS]), *reports[:-KEPT_VERSIONS])
     unfinished = folder.with_name("bucket.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
