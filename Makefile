@@ -50,7 +50,7 @@ format: $(VENV)/.ready-dev  ## Format and sort what can be mended by itself
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.ready  ## Write what the documents say of the program from the program
-	$(BIN)/python -m docs.generate
+	PYTHONPATH=.:handlers $(BIN)/python -m docs.generate
 
 package: $(VENV)/.ready  ## Build the Lambda archives
 	@$(BIN)/python -m components.packaging

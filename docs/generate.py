@@ -17,6 +17,7 @@ from typing import Any, Final
 import yaml
 
 from components import workflow
+from docs import dictionary
 
 PROJECT: Final = Path(__file__).resolve().parent.parent
 
@@ -96,6 +97,10 @@ def _machine(machine: Mapping[str, Any], indent: str) -> Iterator[str]:
 PIECES: Final = (
     Piece(document="README.md", name="config", make=configuration),
     Piece(document="docs/architecture.md", name="state machine", make=state_machine),
+    Piece(document="docs/data-dictionary.md", name="tables", make=dictionary.tables),
+    Piece(document="docs/data-dictionary.md", name="runs", make=dictionary.runs),
+    Piece(document="docs/data-dictionary.md", name="views", make=dictionary.views),
+    Piece(document="docs/data-dictionary.md", name="grants", make=dictionary.grants),
 )
 
 

@@ -3,6 +3,7 @@
 Knows Socrata's way to name columns and nothing of any one dataset; `dataset.py` is written with it.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,10 +36,16 @@ class Column:
     clean: Cleaner
     comment: str
     not_null: bool = False
+    null: str = "the source leaves it blank"  # when the value is NULL, if it may be
     history: bool = True  # a change of this column makes a new version of the row
     # Matches texts that `clean` leaves as they are and COPY reads as they are. For columns of many distinct values: a
     # part in which every value matches is taken over without a look at each.
     verbatim: str | None = None
+
+    @property
+    def documentation(self) -> str:
+        """What the column's comment in the database says."""
+        return self.comment if self.not_null else f"{self.comment}; NULL where {self.null}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +148,12 @@ class Match:
 
 
 # --- Rules: text in, text or None out, ValueError with the reason. Each runs once per distinct value, not per row. ---
+# --- The first sentence of a rule's docstring is the rule in words, for the data dictionary. ---
+
+
+def in_words(clean: Cleaner) -> str:
+    """Return the first sentence of a rule's docstring, or nothing where there is none."""
+    return (inspect.getdoc(clean) or "").split("\n", 1)[0].split(". ", 1)[0].rstrip(".")
 
 
 def text(value: str) -> str | None:
@@ -159,6 +172,7 @@ def required(clean: Cleaner) -> Cleaner:
             raise ValueError("is missing")
         return cleaned
 
+    clean_required.__doc__ = f"{in_words(clean)}; a row without it is rejected"
     return clean_required
 
 
@@ -172,6 +186,7 @@ def matching(pattern: str, meaning: str) -> Cleaner:
             raise ValueError(f"is {shown(cleaned)}, expected {meaning}")
         return cleaned
 
+    clean_matching.__doc__ = f"Text of {meaning}"
     return clean_matching
 
 
@@ -184,6 +199,7 @@ def one_of(*allowed: str) -> Cleaner:
             raise ValueError(f"is {shown(cleaned)}, expected one of {', '.join(map(repr, allowed))}")
         return cleaned
 
+    clean_one_of.__doc__ = f"One of {', '.join(allowed)}"
     return clean_one_of
 
 
@@ -208,6 +224,7 @@ def integer(lowest: int, highest: int, *, unknown: int | None = None) -> Cleaner
             raise ValueError(f"is {number}, expected {lowest} to {highest}")
         return str(number)
 
+    clean_integer.__doc__ = f"Whole number, {lowest} to {highest}" + ("" if unknown is None else f"; {unknown} is NULL")
     return clean_integer
 
 
@@ -230,6 +247,7 @@ def coordinate(axis: int) -> Cleaner:
             raise ValueError(f"is {shown(cleaned)}, beyond {limit:.0f} degrees")
         return found[axis + 1]
 
+    clean_coordinate.__doc__ = f"{('Longitude', 'Latitude')[axis]} of a point, at most {limit:.0f} degrees either way"
     return clean_coordinate
 
 

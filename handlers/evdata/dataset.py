@@ -1,8 +1,9 @@
 """The contract with the Electric Vehicle Population dataset. Nothing else here knows electric vehicles, but for the
-views that are part of it, which stand in `views.py` for their length.
+views that are part of it, which stand in `views.py` for their length, and the report drawn from them (`report/`).
 
 Everything else derives from `DATASET`: what is selected from the source, how values are cleaned, the tables, the
-comparison of versions, the views, the data dictionary. Another Socrata dataset needs another such contract.
+comparison of versions, the views, the data dictionary. Another Socrata dataset needs another such contract; without
+these views it has no report.
 
 Source: "Electric Vehicle Population Data", Washington State Department of Licensing, Open Database License 1.0,
 https://data.wa.gov/d/f6w7-q2d2
@@ -112,7 +113,8 @@ DATASET: Final = Dataset(
             sql_type="text",
             fields=("county",),
             clean=text,
-            comment="County of the registered owner; may lie outside Washington; NULL abroad",
+            comment="County of the registered owner; may lie outside Washington",
+            null="the source leaves it blank, as it does abroad",
         ),
         Column(name="city", sql_type="text", fields=("city",), clean=text, comment="City of the registered owner"),
         Column(
@@ -151,7 +153,7 @@ DATASET: Final = Dataset(
             sql_type="text",
             fields=("model",),
             clean=text,
-            comment="Model; NULL where the source leaves it blank",
+            comment="Model",
         ),
         Column(
             name="vehicle_type",
@@ -173,22 +175,24 @@ DATASET: Final = Dataset(
             sql_type="integer",
             fields=("electric_range",),
             clean=integer(1, 2000, unknown=0),
-            comment="Range on battery alone, miles; NULL where the source writes 0 for not researched",
+            comment="Range on battery alone, miles",
+            null="the source writes 0, for not researched",
         ),
         Column(
             name="base_msrp",
             sql_type="integer",
             fields=("base_msrp",),
             clean=integer(1, 10_000_000, unknown=0),
-            comment="Lowest suggested retail price of the model, US dollars; NULL where the source writes 0; "
-            "gone from the source since 2026",
+            comment="Lowest suggested retail price of the model, US dollars; gone from the source since 2026",
+            null="the source writes 0, or has no such column",
         ),
         Column(
             name="legislative_district",
             sql_type="smallint",
             fields=("legislative_district",),
             clean=integer(1, 99),
-            comment="Washington legislative district, 1 to 49; NULL outside Washington",
+            comment="Washington legislative district, 1 to 49",
+            null="the source leaves it blank, as it does outside Washington",
         ),
         Column(
             name="longitude",

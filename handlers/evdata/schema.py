@@ -1,5 +1,7 @@
 """The tables and views of a dataset, and who may read them, derived from its contract: DDL, nothing about rows."""
 
+from typing import Final
+
 from psycopg2 import sql
 from psycopg2.sql import Composable, Identifier, Literal
 
@@ -27,12 +29,7 @@ def definitions(columns: tuple[Column, ...]) -> Composable:
 
 def create_tables(dataset: Dataset) -> Composable:
     """Return the DDL of the current table, its history, the as-of function, and their comments."""
-    table, history, as_of = (Identifier(dataset.table + suffix) for suffix in ("", "_history", "_as_of"))
-    comments = [
-        sql.SQL("COMMENT ON COLUMN {}.{} IS {};").format(target, Identifier(name), Literal(comment))
-        for target, more in ((table, _CURRENT_COMMENTS), (history, _HISTORY_COMMENTS))
-        for name, comment in [*((column.name, column.comment) for column in dataset.columns), *more.items()]
-    ]
+    table, history, as_of = _relations(dataset)
     return sql.SQL(
         """
         CREATE TABLE {table} (
@@ -55,9 +52,6 @@ def create_tables(dataset: Dataset) -> Composable:
           UNION ALL
           SELECT {names}, valid_from, loaddate FROM {history} WHERE valid_from <= moment AND moment < valid_to
         $$;
-        COMMENT ON TABLE {table} IS {table_comment};
-        COMMENT ON TABLE {history} IS {history_comment};
-        COMMENT ON FUNCTION {as_of}(timestamptz) IS {as_of_comment};
         {comments}
         """
     ).format(
@@ -67,10 +61,41 @@ def create_tables(dataset: Dataset) -> Composable:
         definitions=definitions(dataset.columns),
         names=names(dataset.columns),
         key=Identifier(dataset.key),
+        comments=describe_tables(dataset),
+    )
+
+
+def describe_tables(dataset: Dataset) -> Composable:
+    """Return the DDL of the comments on what `create_tables` makes."""
+    table, history, as_of = _relations(dataset)
+    comments = [
+        sql.SQL("COMMENT ON COLUMN {}.{} IS {};").format(target, Identifier(name), Literal(comment))
+        for target, more in ((table, CURRENT_COLUMNS), (history, HISTORY_COLUMNS))
+        for name, (_, comment) in ({c.name: (c.sql_type, c.documentation) for c in dataset.columns} | more).items()
+    ]
+    return sql.SQL(
+        """
+        COMMENT ON TABLE {table} IS {table_comment};
+        COMMENT ON TABLE {history} IS {history_comment};
+        COMMENT ON FUNCTION {as_of}(timestamptz) IS {as_of_comment};
+        {comments}
+        """
+    ).format(
+        table=table,
+        history=history,
+        as_of=as_of,
         table_comment=Literal(f"{dataset.title}: what the source lists now, one row each. {dataset.attribution}"),
         history_comment=Literal(f"{dataset.title}: every superseded version of a row. {dataset.attribution}"),
         as_of_comment=Literal(f"{dataset.table} as it stood at a moment, by the source's own versions"),
         comments=sql.SQL("\n").join(comments),
+    )
+
+
+def _relations(dataset: Dataset) -> tuple[Identifier, Identifier, Identifier]:
+    return (
+        Identifier(dataset.table),
+        Identifier(f"{dataset.table}_history"),
+        Identifier(f"{dataset.table}_as_of"),
     )
 
 
@@ -117,7 +142,7 @@ def grant_reading(dataset: Dataset, *, machinery: tuple[str, ...] = ()) -> Compo
     """Return the DDL of the role that may read, and of its rights. For the end of every migration that makes something.
 
     Roles belong to the server, not to the database: another database may have made it, or may be making it now, and a
-    person's own server may not let this user make one. Reading rights are then granted by hand (docs/data-dictionary.md).
+    person's own server may not let this user make one. docs/data-dictionary.md says how to grant reading by hand then.
 
     Every role may make temporary tables unless the database says otherwise. It does so where it is this pipeline's
     own: its user owns it and nobody else's table (beside the pipeline's own and its `machinery`) stands in it.
@@ -206,13 +231,14 @@ def drop_tables(dataset: Dataset) -> Composable:
 _OWNS_DATABASE = sql.SQL(
     "(SELECT pg_has_role(current_user, datdba, 'USAGE') FROM pg_database WHERE datname = current_database())"
 )
-_CURRENT_COMMENTS = {
-    "valid_from": "Version of the dataset since which the row reads as it does",
-    "loaddate": "Day on which the row was last written, UTC",
+# What a row has beside the dataset's own columns: type and meaning.
+CURRENT_COLUMNS: Final = {
+    "valid_from": ("timestamptz", "Version of the dataset since which the row reads as it does"),
+    "loaddate": ("date", "Day on which the row was last written, UTC"),
 }
-_HISTORY_COMMENTS = {
-    "valid_from": "Version of the dataset since which the row read as it did",
-    "valid_to": "Version of the dataset from which on it no longer did",
-    "change": "How it ended: updated (another version of the row follows) or removed (it left the source)",
-    "loaddate": "Day on which this version of the row was written, UTC",
+HISTORY_COLUMNS: Final = {
+    "valid_from": ("timestamptz", "Version of the dataset since which the row read as it did"),
+    "valid_to": ("timestamptz", "Version of the dataset from which on it no longer did"),
+    "change": ("text", "How it ended: updated (another version of the row follows) or removed (it left the source)"),
+    "loaddate": ("date", "Day on which this version of the row was written, UTC"),
 }

@@ -6,7 +6,7 @@ A database that 0001 made when it still made views has its views replaced; going
 from alembic import op
 
 from evdata.dataset import DATASET
-from evdata.schema import create_views, drop_views, grant_reading, revoke_reading
+from evdata.schema import create_views, describe_tables, drop_views, grant_reading, revoke_reading
 from evdata.warehouse import VERSION_TABLE
 
 revision = "0002"
@@ -34,6 +34,7 @@ COMMENT ON COLUMN {VERSION_TABLE}.version_num IS 'The newest of them';
 def upgrade() -> None:
     with op.get_bind().connection.cursor() as cursor:
         cursor.execute(create_views(DATASET))
+        cursor.execute(describe_tables(DATASET))
         cursor.execute(COMMENTS)
         cursor.execute(grant_reading(DATASET, machinery=(VERSION_TABLE,)))
 
