@@ -1,5 +1,7 @@
-"""The contract with the Electric Vehicle Population dataset. Nothing else here knows electric vehicles, but for the
-views that are part of it, which stand in `views.py` for their length, and the report drawn from them (`report/`).
+"""The contract with the Electric Vehicle Population dataset.
+
+Nothing else here knows electric vehicles but the views, which are part of the contract and stand in `views.py` for
+their length, and `report/`, the page about them.
 
 Everything else derives from `DATASET`: what is selected from the source, how values are cleaned, the tables, the
 comparison of versions, the views, the data dictionary. Another Socrata dataset needs another such contract; without

@@ -156,11 +156,16 @@ def grant_reading(dataset: Dataset, *, machinery: tuple[str, ...] = ()) -> Compo
           WHEN duplicate_object OR unique_violation THEN NULL;
           WHEN insufficient_privilege THEN RAISE NOTICE 'role % could not be created', {name};
         END $$;
-        DO $$
+        DO $$ -- another database of the server may be at it just now, and has it then
         BEGIN
-          -- So that this user may look through the reader's eyes (SET ROLE). Another database may be at it just now.
-          GRANT {reader} TO CURRENT_USER;
-          COMMENT ON ROLE {reader} IS {comment};
+          -- So that this user may look through the reader's eyes (SET ROLE, a right of its own since PostgreSQL 16).
+          IF NOT pg_has_role({name}, CASE WHEN current_setting('server_version_num')::integer < 160000
+              THEN 'MEMBER' ELSE 'SET' END) THEN
+            GRANT {reader} TO CURRENT_USER;
+          END IF;
+          IF shobj_description(to_regrole({name}), 'pg_authid') IS DISTINCT FROM {comment} THEN
+            COMMENT ON ROLE {reader} IS {comment};
+          END IF;
         EXCEPTION
           WHEN undefined_object OR insufficient_privilege OR unique_violation OR internal_error THEN
             RAISE NOTICE 'role % stays as it is: %', {name}, SQLERRM;
