@@ -60,6 +60,17 @@ def test_every_handler_imports_from_its_own_archives_alone(
     assert finished.returncode == 0, finished.stderr
 
 
+def test_the_report_is_drawn_from_the_archives_alone(packages: Packages, tmp_path: Path) -> None:
+    assets = {name for name in names_in(packages.handlers) if name.startswith("evdata/report/assets/")}
+    assert {name.rpartition("/")[2] for name in assets} >= {"page.html", "page.css", "page.js", "echarts.js", "NOTICE.txt"}
+    statement = (
+        "from evdata.report.facts import Facts; from evdata.report.page import page; "
+        "assert 'registerMap' in page(Facts()), 'the library is missing'"
+    )
+    finished = import_from(packages.handlers, packages.load_layer, tmp_path, statement)
+    assert finished.returncode == 0, finished.stderr
+
+
 def test_the_extract_function_carries_no_pandas(packages: Packages, tmp_path: Path) -> None:
     heavy = ("pandas", "numpy", "psycopg2", "sqlalchemy")
     assert not [
