@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,7 @@ import requests
 
 from local.errors import LocalError
 from local.open_data import OpenData
-from local.snapshot import SAMPLE, SAMPLE_UPDATED_AT, Snapshot
+from local.snapshot import DATASET_ID, SAMPLE, SAMPLE_UPDATED_AT, Snapshot
 
 TIMEOUT_SECONDS: Final = (10, 60)
 _LOOPBACK: Final = ("127.0.0.1", "localhost")
@@ -34,7 +34,11 @@ def stand_in(data: Path | None, *, dataset_id: str, rows_updated_at: int | None)
         snapshot = Snapshot.from_csv(SAMPLE, rows_updated_at=moment, dataset_id=dataset_id)
         what = "the bundled sample of real data,"
     else:
-        snapshot = Snapshot.from_csv(data, rows_updated_at=rows_updated_at, dataset_id=dataset_id)
+        # Which column another dataset goes by, its contract says, and the handlers refuse what lacks it.
+        another = dataset_id != DATASET_ID
+        key = None if another else "dol_vehicle_id"
+        snapshot = Snapshot.from_csv(data, rows_updated_at=rows_updated_at, dataset_id=dataset_id, key=key)
+        snapshot = replace(snapshot, title=data.name) if another else snapshot
         what = f"{data.name},"
     with OpenData(snapshot) as server:
         day = datetime.fromtimestamp(snapshot.rows_updated_at, UTC)

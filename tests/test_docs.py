@@ -63,6 +63,29 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
             assert anchor in anchors(path), f"{document.name} links to {target}: {path.name} has no such heading"
 
 
+MAY_IMPORT = {
+    "handlers": {"evdata", "extract", "load"},
+    "components": {"components", "pulumi", "pulumi_aws"},
+    "policy": {"policy", "pulumi", "pulumi_policy"},
+    "local": {"local", "components", "evdata", "pulumi"},
+    "docs": {"docs", "components", "evdata"},
+}
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_imports_go_the_way_that_the_drawing_shows(folder: str) -> None:
+    ours = {"benchmarks", "tests", "__main__"}.union(*MAY_IMPORT.values(), MAY_IMPORT)
+    for path in (PROJECT / folder).rglob("*.py"):
+        if ".venv" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                top = name.partition(".")[0]
+                assert top not in ours or top in MAY_IMPORT[folder], f"{path.relative_to(PROJECT)} imports {name}"
+
+
 @pytest.mark.parametrize("piece", PIECES, ids=lambda piece: piece.name)
 def test_what_is_made_from_the_program_is_as_the_program_says(piece: Piece) -> None:
     text = (PROJECT / piece.document).read_text()
