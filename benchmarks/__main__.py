@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -62,13 +63,18 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=150_482, help="rows to generate from the bundled sample")
     parser.add_argument("--data", type=Path, help="measure with this CSV export instead")
     parser.add_argument("--runs", type=int, default=3, help="runs of each figure; medians are shown")
-    parser.add_argument("--part-rows", type=int, default=50_000, help="rows a part")
-    parser.add_argument("--width", type=int, default=2, help="parts staged at once")
+    parser.add_argument("--part-rows", type=int, default=_default("partRows"), help="rows a part, as the stack has it")
+    parser.add_argument("--width", type=int, default=_default("loadConcurrency"), help="parts staged at once, likewise")
     parser.add_argument("--scale", action="store_true", help="time and memory at --rows and at a tenth of them, only")
     parser.add_argument("--slow", action=argparse.BooleanOptionalAction, default=True, help="the slow baselines too")
     parser.add_argument("--database-url", help="another server; a user who may create databases")
     parser.add_argument("--json", type=Path, help="write every figure there")
     return parser.parse_args()
+
+
+def _default(key: str) -> int:
+    """Return what a stack has when it says nothing else."""
+    return int(yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["config"][key]["default"])
 
 
 @contextlib.contextmanager
@@ -228,7 +234,7 @@ def _show(console: Console, report: Figures) -> None:
         for name, value in load["peak_memory"].items():
             row(f"peak memory of {name}", "", [value / MEGABYTE], "MB")
         if "dlt merge" not in seconds:
-            table.add_row("dlt merge", "left out: uv pip install -r benchmarks/requirements.txt", "", "")
+            table.add_row("dlt merge", "left out: make bench installs it", "", "")
     for name, figures in report.get("scale", {}).items():
         row(f"{int(name):,} rows, a row", "", [figures["microseconds_per_row"]], "µs")
         row(f"{int(name):,} rows, peak memory of stage", "", [figures["stage_memory"] / MEGABYTE], "MB")

@@ -1,9 +1,7 @@
 """What else could be done with the same CSV file and the same server."""
 
-import importlib.util
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -57,15 +55,14 @@ def row_by_row(connection: Connection, source: Path) -> float:
 
 def dlt_merge(database: Database, source: Path, folder: Path) -> float | None:
     """A first load by dlt with write_disposition merge; None when dlt is not installed. Seconds, measured by itself."""
-    if importlib.util.find_spec("dlt") is None:
+    here = Path(__file__).parent
+    python, program = here / ".venv" / "bin" / "python", here / "dlt_merge.py"
+    if not python.exists():
         return None
-    program = Path(__file__).with_name("dlt_merge.py")
     environment = os.environ | {"DLT_DATA_DIR": str(folder), "RUNTIME__DLTHUB_TELEMETRY": "false"}
+    environment["RUNTIME__LOG_LEVEL"] = "ERROR"
+    environment.pop("PYTHONPATH", None)
     finished = subprocess.run(
-        [sys.executable, str(program), database.url, str(source)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
+        [python, program, database.url, source], env=environment, stdout=subprocess.PIPE, text=True, check=True
     )
     return float(finished.stdout.strip().splitlines()[-1])

@@ -92,7 +92,7 @@ class FolderS3:
             raise ClientError({"Error": {"Code": "NoSuchKey", "Message": Key}}, "GetObject")
         return {"Body": path.open("rb")}
 
-    def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> dict[str, Any]:  # noqa: N803
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes, **_: str) -> dict[str, Any]:  # noqa: N803
         path = self._folder / Bucket / Key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(Body)

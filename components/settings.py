@@ -197,7 +197,7 @@ class Settings(BaseModel):
     part_rows: Annotated[
         WholeNumber,
         Field(ge=1_000, le=100_000),
-        Rule("whole rows from 1000 to 100000, so that a part fits in memory", "50000"),
+        Rule("whole rows from 1000 to 100000, so that a part fits in memory", "25000"),
     ]
     load_concurrency: Annotated[
         WholeNumber, Field(ge=1, le=40), Rule("from 1 to 40: each part loaded holds a database connection", "4")

@@ -125,7 +125,7 @@ class TestWhatEachIsGiven:
             "POWERTOOLS_LOG_LEVEL": "INFO",
             "SOURCE_URL": "https://data.wa.gov",
             "DATASET_ID": "f6w7-q2d2",
-            "PART_ROWS": "50000",
+            "PART_ROWS": "25000",
         }
 
     def test_the_token_is_named_never_shown(self) -> None:

@@ -268,6 +268,9 @@ def _read_csv(response: requests.Response) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(response.text)))
 
 
+_UNCOUNTED: Final = bytes(octet for octet in range(256) if octet not in b'"\n')
+
+
 class RecordCounter:
     """Counts CSV records as bytes pass: line ends outside quotes. Feed it pieces of any size."""
 
@@ -279,10 +282,11 @@ class RecordCounter:
     def feed(self, piece: bytes) -> None:
         if not piece:
             return
-        segments = piece.split(b'"')
-        first_outside = 1 if self._quoted else 0
-        self.records += sum(segment.count(b"\n") for segment in segments[first_outside::2])
-        self._quoted ^= len(segments) % 2 == 0
+        # Two quotes with nothing between them that counts cancel each other: hardly any are left to look between.
+        marks = (b'"' if self._quoted else b"") + piece.translate(None, delete=_UNCOUNTED)
+        segments = marks.replace(b'""', b"").split(b'"')
+        self.records += sum(segment.count(b"\n") for segment in segments[::2])
+        self._quoted = len(segments) % 2 == 0
         self._last = piece[-1:]
 
     @property

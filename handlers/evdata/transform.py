@@ -1,7 +1,8 @@
 """One part's CSV into rows for COPY: pure, no AWS, no database.
 
-The work is done once per distinct value, not once per row: a column of 50,000 rows may hold some 40 texts. pandas reads
-them as categories; each rule sees a value once; the answers are spread over the rows and joined into COPY's text format.
+The work is done once per distinct value, not once per row: a column of 25,000 rows may hold some 40 texts. pandas
+reads them as categories; each rule sees a value once; the answers are spread over the rows and joined into COPY's text
+format.
 """
 
 import codecs
@@ -10,6 +11,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -91,49 +93,53 @@ def _read(content: bytes, dataset: Dataset) -> tuple["_Source", np.ndarray, list
             f"the part's header lacks {', '.join(missing)}; it has {', '.join(header) or 'nothing'}. "
             "The source changed its columns: compare handlers/evdata/dataset.py with it."
         )
-    malformed: list[Rejected] = []
-    lines: np.ndarray | None = None
-    if not (_is_rectangular(content, len(header)) and _is_utf8(content)):
-        content, lines, malformed = _set_aside_malformed(content, header)
-    present = [name for name in fields if name]
+    names = [name or f"unknown {position}" for position, name in enumerate(fields)]
     verbatim = {column.fields[0] for column in dataset.columns if column.verbatim}
-    # The header is read as a record and left out below: a column that holds a word is not taken for numbers, which would
-    # cost its leading zeros.
-    frame = pd.read_csv(
-        io.BytesIO(content),
-        header=None,
-        names=[name or f"unknown {position}" for position, name in enumerate(fields)],
-        usecols=present,
-        dtype={name: object if name in verbatim else "category" for name in present},
-        keep_default_na=False,
-        na_filter=False,
-        skip_blank_lines=False,
-    )[1:]
+    types = {name: object if name in verbatim else "category" for name in names}
+    malformed: list[Rejected] = []
+    try:
+        frame = _parse(content, types)
+        lines = np.arange(2, len(frame) + 2)
+    except (pd.errors.ParserError, UnicodeDecodeError):
+        content, lines, malformed = _set_aside_malformed(content, header)
+        frame = _parse(content, types)
+    present = [name for name in fields if name]
     for column in dataset.source_columns:
         if column.field not in present:  # optional and gone: unknown in every row
             frame[column.field] = ""
-    if lines is None:
-        lines = np.arange(2, len(frame) + 2)
     return _Source(frame, present), lines, malformed
 
 
-def _is_rectangular(content: bytes, width: int) -> bool:
-    """Whether every record has `width` fields, judged by the separators outside quotes."""
-    octets = np.frombuffer(content if content.endswith(b"\n") else content + b"\n", dtype=np.uint8)
-    is_quoted = np.bitwise_xor.accumulate(octets == ord('"'))
-    separators = octets[((octets == ord(",")) | (octets == ord("\n"))) & ~is_quoted]
-    if separators.size % width:
-        return False
-    records = separators.reshape(-1, width)
-    return bool((records[:, -1] == ord("\n")).all() and (records[:, :-1] == ord(",")).all())
+def _parse(content: bytes, types: dict[str, Any]) -> pd.DataFrame:
+    """Parse records under the names and types of their columns.
+
+    Raises ParserError when one has too few or too many fields, UnicodeDecodeError when one is not UTF-8.
+    """
+    # The header is read as a record and left out below: with a word in it no column is taken for numbers, which would
+    # lose their leading zeros.
+    frame = pd.read_csv(
+        io.BytesIO(content),
+        header=None,
+        names=list(types),
+        dtype=types,
+        index_col=False,
+        keep_default_na=False,
+        na_filter=False,
+        skip_blank_lines=False,
+    )
+    # pandas refuses a record that is too long and fills up one that is too short; then separators are missing.
+    separators = content.count(b",") - sum(_commas(frame[name]) for name in types)
+    if separators != (len(types) - 1) * len(frame):
+        raise pd.errors.ParserError("a record has too few fields")
+    return frame[1:]
 
 
-def _is_utf8(content: bytes) -> bool:
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+def _commas(column: pd.Series) -> int:
+    """Return how many commas stand within a column's values."""
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return "".join(column).count(",")
+    rows = np.bincount(column.cat.codes, minlength=len(column.cat.categories))
+    return int(rows @ np.array([text.count(",") for text in column.cat.categories], dtype=np.int64))
 
 
 def _set_aside_malformed(content: bytes, header: list[str]) -> tuple[bytes, np.ndarray, list[Rejected]]:
