@@ -16,6 +16,7 @@ from evdata.dataset import DATASET
 from evdata.manifest import Manifest
 from evdata.publishing import Guards, Outcome
 from evdata.raw_store import RawStore
+from evdata.transform import clean_part
 from evdata.warehouse import Warehouse, migrate
 from local.postgres import Database
 
@@ -70,9 +71,12 @@ def publish(places: Places, manifest_key: str, execution_id: str) -> tuple[Outco
     return outcome, peak_memory()
 
 
-def _warm_up() -> None:
-    """Be there long enough that every process of a pool is started; the imports above are then done."""
-    time.sleep(0.3)
+def _warm_up(places: Places) -> None:
+    """Do once what a process does lazily, and be there long enough that every process of a pool is started."""
+    header = ",".join(f'"{column.field}"' for column in DATASET.source_columns)
+    clean_part(f"{header}\n{','.join(['""'] * len(DATASET.source_columns))}\n".encode(), DATASET)
+    with places.warehouse().connect():
+        time.sleep(0.3)
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ class Loader:
         self._stagers = ProcessPoolExecutor(width, mp_context=spawn)
         self._publisher = ProcessPoolExecutor(1, mp_context=spawn)
         for pool, size in ((self._stagers, width), (self._publisher, 1)):
-            for ready in [pool.submit(_warm_up) for _ in range(size)]:
+            for ready in [pool.submit(_warm_up, places) for _ in range(size)]:
                 ready.result()
         with places.warehouse().connect() as connection:
             migrate(connection)  # once in a database's life, and no part of a load
