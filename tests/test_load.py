@@ -186,7 +186,7 @@ def test_rejected_rows_are_kept_with_their_reasons_and_counted(pipeline: Pipelin
     assert pipeline.query("SELECT execution_id, part, line, raw ->> 'dol_vehicle_id', reasons FROM rejected_row") == [
         ("first", 1, 3, "10", ["model_year is 'soon', expected a whole number", "make is missing"])
     ]
-    assert "make is missing (1 rows)" in answer["message"]
+    assert "make is missing (1 row)" in answer["message"]
 
 
 def test_rows_that_share_a_key_leave_the_last_one_and_say_so(pipeline: Pipeline, source: OpenData) -> None:
@@ -215,7 +215,7 @@ def test_too_many_rejected_rows_are_refused_with_the_numbers_and_force_does_not_
             pipeline.run(execution, force=force)
     assert pipeline.query("SELECT count(*) FROM electric_vehicle_us") == [(0,)]
     assert pipeline.query(
-        "SELECT execution_id, status, message LIKE '%%make is missing (1 rows)%%' FROM pipeline_run"
+        "SELECT execution_id, status, message LIKE '%%make is missing (1 row)%%' FROM pipeline_run"
     ) == [
         ("plain", "refused", True),
         ("forced", "refused", True),

@@ -85,7 +85,7 @@ def test_too_many_bad_rows_are_refused_with_how_many_why_and_what_to_do(pipeline
         pipeline.run("july", force=True)
     assert_refused(
         *(pipeline, "july", refusal.value, "2024-07-01", "2 of 20 rows", "10.00%", "1.00%"),
-        *("make is missing (2 rows)", "vin_1_10 is missing (1 rows)", "Mend the contract", "force does not lift"),
+        *("make is missing (2 rows)", "vin_1_10 is missing (1 row)", "Mend the contract", "force does not lift"),
     )
 
 

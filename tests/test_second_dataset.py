@@ -48,7 +48,7 @@ def test_another_dataset_is_extracted_cleaned_loaded_and_remembered(pipeline: Pi
     first = pipeline.run("may")
     assert (first["status"], first["inserted"], first["rejected"]) == ("published", 3, 0)
     assert "3 libraries" in first["message"]
-    assert "1 rows break 'a new library has no visits'" in first["message"]
+    assert "'a new library has no visits' does not hold for 1 row." in first["message"]
     assert pipeline.query("SELECT code, title, opened_on, visits FROM library ORDER BY code") == [
         ("ID-10", BOISE["name"], None, None),
         ("WA-1", "Seattle Central", date(2004, 5, 23), 90_000),

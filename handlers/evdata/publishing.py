@@ -239,7 +239,11 @@ class Publication:
         if gone := [column.display for column in self._dataset.source_columns if column.field not in extracted]:
             lines.append(f"Gone from the source, NULL in the table: {', '.join(gone)}.")
         warnings = staging.warnings(cursor, self._dataset, self._manifest)
-        lines.extend(f"Warning: {count:,} rows break '{name}'." for name, count in warnings.items() if count)
+        lines.extend(
+            f"Warning: '{name}' does not hold for {staging.rows_of(count)}."
+            for name, count in warnings.items()
+            if count
+        )
         lines.append(f"Source: {self._dataset.attribution}.")
         return "\n".join(lines)
 

@@ -176,7 +176,12 @@ def most_rejected(cursor: "Cursor", manifest: Manifest) -> str:
         "WHERE manifest_key = %s GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3",
         (manifest.key,),
     )
-    return f"Most often: {'; '.join(f'{reason} ({count:,} rows)' for reason, count in cursor.fetchall())}."
+    return f"Most often: {'; '.join(f'{reason} ({rows_of(count)})' for reason, count in cursor.fetchall())}."
+
+
+def rows_of(count: int) -> str:
+    """Return a number of rows in words."""
+    return f"{count:,} row{'' if count == 1 else 's'}"
 
 
 def warnings(cursor: "Cursor", dataset: Dataset, manifest: Manifest) -> dict[str, int]:
