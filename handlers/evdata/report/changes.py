@@ -89,7 +89,7 @@ def net_moves(facts: Facts) -> Figure:
     return Figure(
         id="net-moves",
         finding=finding,
-        of="Vehicles that moved in less those that moved away, by county of Washington",
+        of="Vehicles that moved in less those that moved away",
         picture={
             "kind": "signed",
             "x": "Vehicles, net",

@@ -171,7 +171,7 @@ not researched, and is shown as such.</p>
 <p>How to get the data:</p>
 <ul>
 <li>a picture's numbers: open the table below it and save it as CSV;</li>
-<li>this page: <code>reports/latest.html</code> in the pipeline's bucket; every version has its own beside it;</li>
+<li>this page: <code>reports/latest.html</code> in the pipeline's bucket, those of recent versions beside it;</li>
 <li>every vehicle, now and before: the tables <code>{DATASET.table}</code> and <code>{DATASET.table}_history</code> of
 the pipeline's PostgreSQL database, and its views <code>ev_…</code>, which these pictures were drawn from;</li>
 <li>the source itself: <a href="{SOURCE}">{SOURCE.removeprefix("https://")}</a>.</li>

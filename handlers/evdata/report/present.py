@@ -191,7 +191,7 @@ def known_ranges(facts: Facts) -> Figure:
         finding=f"Range is known for {share(known, facts.vehicles)} of the vehicles"
         if facts.vehicles
         else "No ranges yet",
-        of="Vehicles by model year: range on battery alone known, or not researched by the source",
+        of="Vehicles by model year: range known, or not researched",
         picture={
             "kind": "stack",
             "names": [str(year) for year in years],
@@ -225,13 +225,13 @@ def median_ranges(facts: Facts) -> Figure:
     last = next((one for one in reversed(told) if one.battery_electric), None)
     finding = "Too few ranges are known of battery electrics"
     if last and last.median is not None:
-        finding = f"Battery electrics of model year {last.model_year}: a median of {round(last.median):,} miles"
+        finding = f"Battery electrics of {last.model_year}: a median {round(last.median):,} miles"
     medians = {(one.model_year, one.battery_electric): one.median for one in told}
     return Figure(
         id="median-ranges",
         finding=finding,
         of="Median of the known ranges on battery alone by model year, in miles",
-        remark=f"Drawn only where the range of at least half of the vehicles is known, and of {ENOUGH} at least.",
+        remark=f"Drawn only where the range of half of the vehicles, and of {ENOUGH}, is known.",
         picture={
             "kind": "lines",
             "names": [str(year) for year in years],

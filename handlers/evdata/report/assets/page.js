@@ -75,7 +75,7 @@
           formatter: ([{ value }]) => tip(date.format(value[0]), [[y, number.format(value[1])]]) }),
         xAxis: { type: "time", min: first - beside, max: last + beside, splitNumber: Math.max(2, Math.floor(width / 160)),
           axisLine: { lineStyle: { color: color("neutral") } }, axisTick: { show: false },
-          axisLabel: { ...text(), ...few, hideOverlap: true, showMinLabel: false, showMaxLabel: false, formatter: (when) => (!few.customValues && last - first > 2e10 ? month : date).format(when) } },
+          axisLabel: { ...text(), ...few, hideOverlap: true, ...(few.customValues ? {} : { showMinLabel: false, showMaxLabel: false }), formatter: (when) => (!few.customValues && last - first > 2e10 ? month : date).format(when) } },
         yAxis: values({ ...titled(y, 16, "end"), nameTextStyle: { ...text(13), align: "left" }, min: 0 }),
         series: [{ type: "line", data, symbol: "circle", symbolSize: 9, lineStyle: { width: 3, color: color("battery") },
           itemStyle: { color: color("battery") }, areaStyle: { color: color("battery"), opacity: 0.1 }, showSymbol: data.length < 40,
@@ -154,7 +154,7 @@
           data: shapes.features.map(({ properties: { name } }) => {
             const at = shade(has.get(name));
             return { name, value: has.get(name) || 0, itemStyle: { areaColor: color(`shade-${at}`) },
-              label: { show: name.length * size * 0.62 < room.get(name) * 0.82, color: color(at > 3 ? "shade-text-strong" : "shade-text") } };
+              label: { show: name.length * size * 0.62 < room.get(name) * (width < 600 ? 0.7 : 0.82), color: color(at > 3 ? "shade-text-strong" : "shade-text") } };
           }),
           itemStyle: { borderColor: color("paper"), borderWidth: 1 }, label: { fontSize: size, fontFamily: text().fontFamily },
           emphasis: { label: { show: false }, itemStyle: { areaColor: null, borderColor: color("text"), borderWidth: 2 } } }],
@@ -165,9 +165,11 @@
   // --- Drawing, again whenever the width or the theme changes ---
 
   const drawn = new Map();
+  const SHEET = 680; // pixels of A4 and of Letter between their margins
+  let paper = false;
   function draw(id) {
     const place = document.getElementById(id);
-    const width = Math.floor(place.clientWidth);
+    const width = paper ? SHEET : Math.floor(place.clientWidth);
     if (!width) return;
     const [height, options, key] = kinds[pictures[id].kind](pictures[id], width);
     let chart = drawn.get(id);
@@ -219,8 +221,8 @@
   button.hidden = false;
   button.addEventListener("click", () => { chosen = dark() ? "light" : "dark"; stored(chosen); present(); });
   system.addEventListener("change", present);
-  addEventListener("beforeprint", () => show("light"));
-  addEventListener("afterprint", present);
+  addEventListener("beforeprint", () => { paper = true; show("light"); });
+  addEventListener("afterprint", () => { paper = false; present(); });
   present();
 
   // --- How old the version is today; tables as CSV ---
