@@ -154,7 +154,9 @@ def test_a_state_that_was_retried_with_success_has_succeeded_and_one_that_was_ca
     ]
 
 
-def test_the_bucket_comes_back_as_it_was_with_the_last_versions_of_raw_data_and_reports_only(cloud: Cloud, tmp_path: Path) -> None:
+def test_the_bucket_comes_back_as_it_was_with_the_last_versions_of_raw_data_and_reports_only(
+    cloud: Cloud, tmp_path: Path
+) -> None:
     s3 = cloud.client("s3")
     place = {"LocationConstraint": REGION}
     for bucket in ("first", "second"):

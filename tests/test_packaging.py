@@ -62,7 +62,13 @@ def test_every_handler_imports_from_its_own_archives_alone(
 
 def test_the_report_is_drawn_from_the_archives_alone(packages: Packages, tmp_path: Path) -> None:
     assets = {name for name in names_in(packages.handlers) if name.startswith("evdata/report/assets/")}
-    assert {name.rpartition("/")[2] for name in assets} >= {"page.html", "page.css", "page.js", "echarts.js", "NOTICE.txt"}
+    assert {name.rpartition("/")[2] for name in assets} >= {
+        "page.html",
+        "page.css",
+        "page.js",
+        "echarts.js",
+        "NOTICE.txt",
+    }
     statement = (
         "from evdata.report.facts import Facts; from evdata.report.page import page; "
         "assert 'registerMap' in page(Facts()), 'the library is missing'"
