@@ -179,4 +179,5 @@ def test_every_file_that_is_named_in_code_is_there() -> None:
         for path in re.findall(rf"(?<![\w/.])((?:{folders})/[\w./-]+\.\w+)", code)
     }
     assert len(named) > 15
-    assert {(place, path) for place, path in named if not (PROJECT / path).exists()} == set()
+    made = {"policy/.venv/.ready"}  # by make, when it is asked
+    assert {(place, path) for place, path in named if not (PROJECT / path).exists() and path not in made} == set()

@@ -173,7 +173,9 @@ def test_nothing_that_is_asked_can_write(ask: Ask, story: Pipeline, tmp_path: Pa
 
     def stands() -> list[tuple[object, ...]]:
         return story.query(
-            "SELECT relname, relfilenode, relacl::text, pg_relation_size(oid) FROM pg_class ORDER BY 1, 2"
+            # The size of the server's own tables is its own affair: it analyzes and vacuums when it likes.
+            "SELECT relname, relfilenode, relacl::text, CASE WHEN relnamespace <> 'pg_catalog'::regnamespace "
+            "THEN pg_relation_size(oid) END FROM pg_class WHERE relkind <> 't' ORDER BY 1, 2"
         ) + (story.query("SELECT xmin::text, e::text FROM electric_vehicle_us AS e ORDER BY 2"))
 
     before = stands()
