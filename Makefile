@@ -42,8 +42,8 @@ local: $(VENV)/.ready  ## Run the whole pipeline on this machine, on real data, 
 test: $(VENV)/.ready  ## Prove it: every test but the exhaustive ones
 	$(BIN)/python -m pytest
 
-test-all: $(VENV)/.ready-dev  ## Every test, the exhaustive ones too; those of the report want Chromium
-	$(BIN)/python -m pytest -m ""
+test-all: test $(VENV)/.ready-dev  ## Every test: then the exhaustive ones too; those of the report want Chromium
+	$(BIN)/python -m pytest -m exhaustive
 
 check: $(VENV)/.ready-dev  ## Format, lint, types and workflows
 	$(BIN)/ruff format --check .

@@ -139,10 +139,17 @@ def _load(admin: Database, folder: Path, options: argparse.Namespace) -> Figures
 
 
 def _scale(admin: Database, folder: Path, options: argparse.Namespace) -> Figures:
-    """Load `--rows` and a tenth of them; flat means that a row costs the same and memory does not grow."""
+    """Load `--rows` and a tenth of them; flat means that a row costs the same and memory does not grow.
+
+    Bare COPY beside it tells what of the growth is the server's: its log, its checkpoints, its disk.
+    """
     figures: Figures = {}
     for rows in (options.rows // 10, options.rows):
-        bucket = folder / f"bucket-{rows}"
+        bucket, source = folder / f"bucket-{rows}", folder / "rows.csv"
+        data.write_csv(source, data.generated(rows))
+        with temporary_database(admin) as database, contextlib.closing(database.connect()) as connection:
+            copy_seconds = baselines.bare_copy(connection, source)
+        source.unlink()
         with temporary_database(admin) as database:
             places = Places(bucket, database)
             manifest = data.write_version(
@@ -154,6 +161,7 @@ def _scale(admin: Database, folder: Path, options: argparse.Namespace) -> Figure
         shutil.rmtree(bucket)
         figures[str(rows)] = {
             "microseconds_per_row": load.seconds / rows * 1e6,
+            "copy_microseconds_per_row": copy_seconds / rows * 1e6,
             "stage_seconds": load.stage_seconds,
             "publish_seconds": load.publish_seconds,
             "stage_memory": load.stage_memory,
@@ -236,7 +244,9 @@ def _show(console: Console, report: Figures) -> None:
         if "dlt merge" not in seconds:
             table.add_row("dlt merge", "left out: make bench installs it", "", "")
     for name, figures in report.get("scale", {}).items():
-        row(f"{int(name):,} rows, a row", "", [figures["microseconds_per_row"]], "µs")
+        ours, bare = figures["microseconds_per_row"], figures["copy_microseconds_per_row"]
+        row(f"{int(name):,} rows, a row by bare COPY", "", [bare], "µs")
+        row(f"{int(name):,} rows, a row", f"{ours / bare:.2f} x bare COPY", [ours], "µs")
         row(f"{int(name):,} rows, peak memory of stage", "", [figures["stage_memory"] / MEGABYTE], "MB")
         row(f"{int(name):,} rows, peak memory of publish", "", [figures["publish_memory"] / MEGABYTE], "MB")
     if extract := report.get("extract"):

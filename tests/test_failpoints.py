@@ -185,7 +185,7 @@ def world(
 
 
 # How many faults are left out between two that are tried. Coprime to the numbers of kinds, so that kinds take turns.
-SAMPLE: Final = 17
+SAMPLE: Final = 41
 EVERY = pytest.mark.parametrize(
     "step", [pytest.param(SAMPLE, id="sampled"), pytest.param(1, id="all", marks=pytest.mark.exhaustive)]
 )
