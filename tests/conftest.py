@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,9 @@ from tests.moto_cloud import moto_cloud
 
 # Powertools reads these when a handler is imported, so they stand before any test module does that.
 os.environ |= {"POWERTOOLS_SERVICE_NAME": "test", "POWERTOOLS_METRICS_NAMESPACE": "ev-population-test"}
+# Started in the background of a shell we would ignore Ctrl-C, and so would every process that we start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # Tests lose nothing when the machine loses power, so the server need not wait for the disk.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_wal_size": "2GB"}
 

@@ -101,6 +101,7 @@ def test_a_second_run_says_that_nothing_changed_and_writes_nothing(sampled: Mach
     assert sampled.bucket() == bucket
 
 
+@pytest.mark.exhaustive
 def test_force_publishes_an_unchanged_source_again_and_changes_no_vehicle(sampled: Machine, first: Result) -> None:
     forced = succeeded(sampled.run("--force"))
     assert "LoadParts" in forced.states
