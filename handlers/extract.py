@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import boto3
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
 
+from evdata.aws import aws_error, secrets_client
 from evdata.contract import Dataset, Match
 from evdata.dataset import DATASET
 from evdata.environment import event_flag, event_text, number_setting, setting, told
 from evdata.errors import SourceError, TransientError
 from evdata.manifest import Manifest, iso
-from evdata.raw_store import AWS_CONFIG, RawStore, aws_error
+from evdata.raw_store import RawStore
 from evdata.socrata import Metadata, Page, Socrata
 
 logger = Logger()
@@ -185,7 +185,6 @@ def _app_token(secret_arn: str | None) -> str | None:
     if not secret_arn:
         return None
     try:
-        secrets = boto3.client("secretsmanager", config=AWS_CONFIG)
-        return secrets.get_secret_value(SecretId=secret_arn)["SecretString"]
+        return secrets_client().get_secret_value(SecretId=secret_arn)["SecretString"]
     except (ClientError, BotoCoreError) as error:
         raise aws_error(error, f"read the app token from {secret_arn}") from error

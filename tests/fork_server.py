@@ -121,17 +121,14 @@ def _invoke(handler: Handler, event: dict[str, Any], faults: Mapping[int, str], 
 
 def _handlers() -> dict[str, Handler]:
     """Import what the handlers import, and warm up what they would do first in every process."""
-    import boto3
-
     import extract
     import load
     from evdata import socrata
-    from evdata.raw_store import AWS_CONFIG
+    from evdata.aws import s3_client, secrets_client
     from tests.handler_tools import Context
 
-    # Clients are as many as before, but made here: that costs more than what they are made for.
-    clients = {service: boto3.client(service, config=AWS_CONFIG) for service in ("s3", "secretsmanager")}
-    setattr(boto3, "client", lambda service, **_: clients[service])  # noqa: B010 - overloaded, to mypy
+    s3_client()
+    secrets_client()
     # Faults need no rests in between: neither the handlers' nor botocore's.
     socrata.FIRST_WAIT_SECONDS = 0  # type: ignore[misc]
     time.sleep = lambda _: None

@@ -4,11 +4,10 @@ import hashlib
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from evdata.errors import PipelineError, RawDataError, TransientError
+from evdata.aws import aws_error, s3_client
+from evdata.errors import RawDataError
 from evdata.manifest import (
     LATEST_REPORT_KEY,
     PUBLISHED_KEY,
@@ -24,11 +23,7 @@ from evdata.manifest import (
 if TYPE_CHECKING:  # the stubs are not shipped
     from mypy_boto3_s3 import S3Client
 
-# Standard mode backs off with jitter on throttling and 5xx answers; the state machine retries what lasts longer.
-AWS_CONFIG = Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=10, read_timeout=60)
-
 _MISSING = ("404", "NoSuchKey", "NotFound")
-_FINAL = ("AccessDenied", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDeniedException")
 
 
 class RawStore:
@@ -36,7 +31,7 @@ class RawStore:
 
     def __init__(self, bucket: str, client: "S3Client | None" = None) -> None:
         self.bucket = bucket
-        self._s3 = client or boto3.client("s3", config=AWS_CONFIG)
+        self._s3 = client or s3_client()
 
     def published(self) -> Published | None:
         """Return what was published last, or None at first."""
@@ -122,10 +117,3 @@ class RawStore:
             self._s3.put_object(Bucket=self.bucket, Key=key, Body=content, ContentType=content_type)
         except (ClientError, BotoCoreError) as error:
             raise aws_error(error, f"write s3://{self.bucket}/{key}") from error
-
-
-def aws_error(error: ClientError | BotoCoreError, doing: str) -> PipelineError:
-    """Say what AWS refused. Wrong permissions and names do not pass; anything else may."""
-    if isinstance(error, ClientError) and error.response["Error"]["Code"] in _FINAL:
-        return RawDataError(f"could not {doing}: {error}. Check the function's role and the names in the event.")
-    return TransientError(f"could not {doing}: {error}")

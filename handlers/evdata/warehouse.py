@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import boto3
 import psycopg2
 from botocore.exceptions import BotoCoreError, ClientError
 
+from evdata.aws import aws_error, secrets_client
 from evdata.errors import DatabaseError, InputError, TransientError
-from evdata.raw_store import AWS_CONFIG, aws_error
 
 if TYPE_CHECKING:  # the stubs are not shipped
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -56,7 +55,7 @@ class Warehouse:
         """`statement_seconds` is the longest that a statement may take, waiting for locks included."""
         self._secret_arn = secret_arn
         self._statement_seconds = max(statement_seconds, 1)
-        self._secrets = client or boto3.client("secretsmanager", config=AWS_CONFIG)
+        self._secrets = client or secrets_client()
 
     @contextmanager
     def connect(self) -> "Iterator[Connection]":
