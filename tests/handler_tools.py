@@ -14,6 +14,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import extract
 import load
+from evdata.aws import s3_client, secrets_client
 from local.open_data import OpenData
 from local.postgres import Database
 
@@ -115,6 +116,8 @@ def build_pipeline(
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    for client in (s3_client, secrets_client):
+        client.cache_clear()  # those of another test ask another cloud
     create_bucket(BUCKET)
     secrets = boto3.client("secretsmanager")
     credentials = secrets.create_secret(

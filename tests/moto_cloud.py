@@ -7,8 +7,6 @@ from contextlib import contextmanager
 import pytest
 from moto import mock_aws
 
-from evdata.aws import s3_client, secrets_client
-
 REGION = "ap-northeast-1"
 
 
@@ -24,7 +22,5 @@ def moto_cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    for client in (s3_client, secrets_client):
-        client.cache_clear()  # those of another test had other keys
     with mock_aws():
         yield
