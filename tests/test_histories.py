@@ -201,7 +201,7 @@ def test_any_history_gives_table_history_and_counts_as_the_reference_model_says(
 
 @pytest.mark.exhaustive
 def test_a_great_many_histories_do(proof: Proof, record_property: Callable[[str, object], None]) -> None:
-    _prove(proof, settings(max_examples=500), record_property)
+    _prove(proof, settings(max_examples=250), record_property)
 
 
 # What a vehicle may be in a version: not there, as always, with a moved point, changed.
