@@ -118,9 +118,6 @@ def database_at(url: str, *, reading: bool = False) -> Database:
 def _why_not(text: str, given: Mapping[str, Any]) -> str:
     """One sentence for a refused connection, from libpq's message."""
     text = " ".join(text.split()).removeprefix("connection to server ")
-    for secret in (given.get("password"), quote(str(given.get("password") or ""), safe="")):
-        if secret:
-            text = text.replace(str(secret), "***")
     where = f"{given.get('host', 'localhost')}:{given.get('port', 5432)}"
     if "does not exist" in text and "database" in text:
         return (
@@ -133,6 +130,9 @@ def _why_not(text: str, given: Mapping[str, Any]) -> str:
         return f"--database-url: there is no host {given.get('host')!r}; check the name."
     if "refused" in text or "No such file" in text:
         return f"--database-url: nothing answers at {where}; check host and port, and that the server runs."
+    for secret in (given.get("password"), quote(str(given.get("password") or ""), safe="")):
+        if secret:
+            text = text.replace(str(secret), "***")
     return f"--database-url: cannot connect to {where}: {text.removeprefix('at ')}"
 
 
