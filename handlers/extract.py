@@ -5,6 +5,7 @@ Answer: {"status": "extracted" | "unchanged", "dataset_version", "manifest_key",
 "headline"}
 """
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from evdata.aws import aws_error, secrets_client
 from evdata.contract import Dataset, Match
 from evdata.dataset import DATASET
 from evdata.environment import event_flag, event_text, number_setting, setting, told
-from evdata.errors import SourceError, TransientError
+from evdata.errors import InputError, SourceError, TransientError
 from evdata.manifest import Manifest, iso
 from evdata.raw_store import RawStore
 from evdata.socrata import Metadata, Page, Socrata
@@ -33,6 +34,10 @@ RESERVE_SECONDS: Final = 20
 
 # How far the source's clock may be ahead of ours.
 FUTURE: Final = timedelta(days=1)
+
+# A publish takes the staging tables of all parts away in one transaction, at 13 locks each; PostgreSQL's default of
+# max_locks_per_transaction has room for some 6,400 at 100 connections. Seen to end at 1,250 parts.
+MOST_PARTS: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +132,12 @@ def _copy(source: Socrata, store: RawStore, before: Metadata, match: Match, *, p
         raise SourceError(
             f"{source.source} has no rows. An empty dataset is never published; look at the source, and run again when "
             "it has rows."
+        )
+    if expected > MOST_PARTS * part_rows:
+        raise InputError(
+            f"{expected} rows in parts of {part_rows} would be {math.ceil(expected / part_rows)} parts; one publish "
+            f"takes {MOST_PARTS}. Set partRows to {math.ceil(expected / MOST_PARTS)} or more, 100000 at most; "
+            "docs/scale.md says what lies beyond."
         )
     parts = tuple(
         store.put_part(before.rows_updated_at, number, page.content, page.rows)

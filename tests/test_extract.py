@@ -149,6 +149,15 @@ def test_an_empty_dataset_is_refused_and_nothing_is_written(pipeline: Pipeline, 
     assert objects() == {}
 
 
+def test_more_parts_than_one_publish_takes_are_refused_before_any_is_copied(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extract, "MOST_PARTS", 2)
+    with pytest.raises(InputError, match=r"25 rows in parts of 10 would be 3 parts; .* Set partRows to 13 or more"):
+        pipeline.extract()
+    assert objects() == {}
+
+
 def test_a_dataset_republished_during_the_copy_is_void(pipeline: Pipeline, source: OpenData) -> None:
     newer = Snapshot.of([vehicle(key) for key in range(1, 30)], rows_updated_at=VERSION + 60)
     source.behaviours.append(Republishes(on="rows", first=2, snapshot=newer))

@@ -67,6 +67,20 @@ def test_the_first_version_fills_the_table(pipeline: Pipeline) -> None:
     ]  # fmt: skip
 
 
+def test_the_first_version_fills_a_table_whose_key_somebody_has_built_upon(
+    pipeline: Pipeline, source: OpenData
+) -> None:
+    pipeline.run("june")
+    with pipeline.connection() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "TRUNCATE electric_vehicle_us, pipeline_run, rejected_row; "
+            "CREATE VIEW mine AS SELECT dol_vehicle_id, city, count(*) FROM electric_vehicle_us GROUP BY dol_vehicle_id"
+        )
+        connection.commit()
+    assert counts(pipeline.run("again", force=True)) == {"source": 20, "loaded": 20, "inserted": 20}
+    assert pipeline.query("SELECT count(*) FROM mine") == [(20,)]
+
+
 def _written(pipeline: Pipeline) -> tuple[Any, ...]:
     return pipeline.query("SELECT timestamptz '2023-06-01 00:00Z', (now() AT TIME ZONE 'UTC')::date")[0]
 

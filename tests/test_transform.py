@@ -159,6 +159,23 @@ def test_quotes_commas_line_breaks_and_backslashes_arrive_as_they_are() -> None:
     assert second["line"] == "3", "a line break within quotes is no new record"
 
 
+def test_a_column_that_comes_twice_is_drift() -> None:
+    with pytest.raises(DriftError, match="city more than once"):
+        clean_part(as_csv([vehicle(1)]).replace(b'"county"', b'"city"', 1), DATASET)
+
+
+def test_a_very_long_value_and_a_short_record_cost_nobody_else() -> None:
+    content = as_csv([vehicle(1, electric_utility="x" * 200_000), vehicle(2)]) + b'"too","short"\n'
+    cleaned = clean_part(content, DATASET)
+    assert [row["dol_vehicle_id"] for row in loaded(cleaned)] == ["1", "2"]
+    assert cleaned.rejected[0].reasons == ("the record has 2 fields, the header 17",)
+
+
+def test_lines_that_end_as_they_did_on_old_machines_are_lines() -> None:
+    content = as_csv([vehicle(1), vehicle(2)]).replace(b"\n", b"\r")
+    assert [row["dol_vehicle_id"] for row in loaded(clean_part(content, DATASET))] == ["1", "2"]
+
+
 def test_a_broken_byte_costs_its_row_and_not_the_part() -> None:
     content = as_csv([vehicle(1), vehicle(2, city="CAFE"), vehicle(3)]).replace(b"CAFE", b"CAF\xe9")
     cleaned = clean_part(content, DATASET)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
+import psycopg2
 from psycopg2 import sql
 from psycopg2.sql import Composable, Identifier, Literal
 
@@ -78,13 +79,18 @@ class Merge:
 
         No reader waits for more than the nothing that stands there.
         """
-        alter = sql.SQL("ALTER TABLE {table} {change}")
         constraint = Identifier(f"{self._dataset.table}_pkey")
-        change = sql.SQL("DROP CONSTRAINT {}").format(constraint)
-        cursor.execute(alter.format(table=self._table, change=change))
+        cursor.execute("SAVEPOINT with_the_key")
+        try:
+            cursor.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(self._table, constraint))
+        except psycopg2.errors.DependentObjectsStillExist:  # somebody's view or foreign key wants it to stay
+            cursor.execute("ROLLBACK TO SAVEPOINT with_the_key")
+            self._insert(cursor, self._staged)
+            return
         self._insert(cursor, self._staged)
-        change = sql.SQL("ADD CONSTRAINT {} PRIMARY KEY ({})").format(constraint, self._key)
-        cursor.execute(alter.format(table=self._table, change=change))
+        cursor.execute(
+            sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} PRIMARY KEY ({})").format(self._table, constraint, self._key)
+        )
 
     def _compare(self, cursor: "Cursor") -> None:
         """Find the rows that are new, updated, moved or gone: no others are touched below."""

@@ -11,13 +11,16 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from evdata.contract import Column, Dataset, shown
 from evdata.errors import DriftError
+
+LONGEST_HEADER: Final = 1 << 16  # bytes
+csv.field_size_limit(1 << 30)  # a long value is for the contract to judge, not for the parser
 
 NULL = r"\N"  # COPY's text format: https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS
 _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
@@ -85,8 +88,10 @@ def raw_rows(content: bytes, lines: Sequence[int]) -> dict[int, dict[str, str]]:
 def _read(content: bytes, dataset: Dataset) -> tuple["_Source", np.ndarray, list[Rejected]]:
     """Return the part as texts under field names, the line of each row, and the records that do not parse."""
     content = content.removeprefix(codecs.BOM_UTF8)
-    header = next(csv.reader(io.StringIO(_decode(content.split(b"\n", 1)[0]))), [])
+    header = next(csv.reader(io.StringIO(_decode(content[:LONGEST_HEADER]), newline="")), [])
     fields = [dataset.field_of(name.strip()) for name in header]
+    if twice := {name for name in fields if name and fields.count(name) > 1}:
+        raise DriftError(f"the part's header has {', '.join(sorted(twice))} more than once: {', '.join(header)}.")
     missing = [c.field for c in dataset.source_columns if c.field not in fields and not c.optional]
     if missing:
         raise DriftError(
