@@ -54,8 +54,9 @@ class Cleaned:
 def clean_part(content: bytes, dataset: Dataset) -> Cleaned:
     """Clean a part: CSV with a header, UTF-8, in the source's words.
 
-    Raises `DriftError` when the header lacks a required column. A record with too few or too many fields is rejected
-    like any other row that cannot be kept. Line numbers count records: a quoted line break does not move them.
+    Raises `DriftError` when the header lacks a required column or has one twice. A record with too few or too many
+    fields is rejected like any other row that cannot be kept. Line numbers count records: a quoted line break does not
+    move them.
     """
     source, lines, malformed = _read(content, dataset)
     cleaned = [_clean_column(source, column) for column in dataset.columns]
