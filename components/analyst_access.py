@@ -54,7 +54,7 @@ class AnalystAccess(pulumi.ComponentResource):
         self._child = pulumi.ResourceOptions(parent=self)
         network = args.network
 
-        group = self._security_group("analyst", "Analysts' host: PostgreSQL to the database, HTTPS to SSM")
+        group = self._security_group("analyst", "Analyst host: PostgreSQL to the database, HTTPS to SSM")
         database_id = network.database_security_group_id
         self._rule(
             "analyst-to-database", "out", group.id, "PostgreSQL to the database", peer_id=database_id, port=POSTGRES
@@ -69,7 +69,7 @@ class AnalystAccess(pulumi.ComponentResource):
                 f"{name}-analyst-to-ssm",
                 "out",
                 group.id,
-                "HTTPS to anywhere: the addresses of Systems Manager change",
+                "HTTPS to anywhere: addresses of Systems Manager change",
                 cidr_ipv4=ANYWHERE,
                 opts=self._child,
             )
@@ -124,7 +124,7 @@ class AnalystAccess(pulumi.ComponentResource):
 
         https://docs.aws.amazon.com/systems-manager/latest/userguide/setup-create-vpc.html
         """
-        group = self._security_group("ssm", "Systems Manager endpoints: HTTPS from the analysts' host")
+        group = self._security_group("ssm", "Systems Manager endpoints: HTTPS from the analyst host")
         self._rule("analyst-to-ssm", "out", host_group_id, "HTTPS to Systems Manager", peer_id=group.id)
         self._rule("ssm-from-analyst", "in", group.id, "HTTPS from the host", peer_id=host_group_id)
         return [

@@ -68,7 +68,7 @@ class NatInstance(pulumi.ComponentResource):
         aws.vpc.SecurityGroupEgressRule(
             f"{name}-nat-to-internet",
             security_group_id=firewall.id,
-            description="HTTPS to anywhere: the source's addresses change",
+            description="HTTPS to anywhere: addresses of the source change",
             cidr_ipv4="0.0.0.0/0",
             ip_protocol="tcp",
             from_port=443,

@@ -116,7 +116,7 @@ class Network(pulumi.ComponentResource):
                 "out",
                 "extract-to-source",
                 extract.id,
-                "HTTPS to anywhere: the source's addresses change",
+                "HTTPS to anywhere: addresses of the source change",
                 cidr_ipv4=ANYWHERE,
             )
             if settings.app_token.get_secret_value():

@@ -7,6 +7,7 @@ known.
 import ipaddress
 import json
 import re
+import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -47,6 +48,11 @@ MANAGED_POLICIES: Final[Mapping[str, str]] = {
     "service-role/AmazonRDSEnhancedMonitoringRole": "written by AWS for just this service, and by its log group alone",
     "AmazonSSMManagedInstanceCore": "Session Manager in place of SSH: no key, no open port",
 }
+# What EC2 accepts in the description of a security group or of a rule. No service model has it.
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSecurityGroup.html
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpRange.html
+DESCRIPTION_CHARACTERS: Final = frozenset(f"{string.ascii_letters}{string.digits}. _-:/()#,@[]+=&;{{}}!$*")
+DESCRIPTION_LENGTH: Final = 255
 SECRET_NAME: Final = re.compile(r"PASSW|SECRET|TOKEN|CREDENTIAL|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY", re.IGNORECASE)
 SECRET_VALUE: Final = re.compile(
     r"AKIA[0-9A-Z]{16}|-----BEGIN|://[^/\s:@]*:[^/\s@]+@|[?&;](password|token)=", re.IGNORECASE
@@ -147,8 +153,13 @@ def one_port_one_rule(resource: Resource) -> Iterator[str]:
 
 
 def described(resource: Resource) -> Iterator[str]:
-    if not resource.props.get("description") or resource.props["description"].startswith("Managed by"):
+    description = resource.props.get("description") or ""
+    if not description or description.startswith("Managed by"):
         yield "it has no description."
+    elif len(description) > DESCRIPTION_LENGTH:
+        yield f"its description has {len(description)} characters; EC2 accepts 1 to {DESCRIPTION_LENGTH}."
+    if refused := sorted(set(description) - DESCRIPTION_CHARACTERS):
+        yield f"EC2 rejects {' '.join(refused)} in its description ({description!r})."
 
 
 def no_wildcard_action(resource: Resource) -> Iterator[str]:

@@ -56,7 +56,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         name="rules-described",
-        says="Every security group and every rule of one says what it is for.",
+        says="Every security group and every rule of one says what it is for, in characters that EC2 accepts.",
         types=(tokens.SECURITY_GROUP, tokens.INGRESS_RULE, tokens.EGRESS_RULE, tokens.SECURITY_GROUP_RULE),
         check=checks.described,
     ),

@@ -74,6 +74,10 @@ BROKEN: dict[str, list[Broken]] = {
     "rules-described": [
         (tokens.INGRESS_RULE, {"ipProtocol": "tcp"}),
         (tokens.SECURITY_GROUP, {"description": "Managed by Pulumi"}),
+        (tokens.SECURITY_GROUP, {"description": "Analysts' host"}),
+        (tokens.INGRESS_RULE, {"description": "HTTPS \u2014 from the load functions"}),
+        (tokens.EGRESS_RULE, {"description": "HTTPS\nto anywhere"}),
+        (tokens.SECURITY_GROUP_RULE, {"description": "x" * 256}),
     ],
     "default-group-empty": [(tokens.DEFAULT_GROUP, {"ingress": [], "egress": [{"protocol": "-1"}]})],
     "subnet-gives-no-address": [(tokens.SUBNET, {"mapPublicIpOnLaunch": True})],
@@ -227,6 +231,12 @@ def test_a_rule_catches_what_breaks_it(name: str, broken: Broken) -> None:
     found = list(BY_NAME[name].violations(resource))
     assert found, f"{BY_NAME[name].says} The rule let this pass: {typ} {props}"
     assert all(what.endswith((".", ").")) for what in found), "a violation is a sentence"
+
+
+@pytest.mark.parametrize("description", ["x", "x" * 255, "09AZaz. _-:/()#,@[]+=&;{}!$*"])
+def test_a_description_that_ec2_accepts_passes(description: str) -> None:
+    group = Resource(typ=tokens.SECURITY_GROUP, name="g", props={"description": description}, stack="dev")
+    assert list(BY_NAME["rules-described"].violations(group)) == []
 
 
 def test_every_rule_has_something_that_it_is_seen_to_catch() -> None:
