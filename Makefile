@@ -1,5 +1,5 @@
 # `make local` and `make test` set up what they need by themselves; see README.md.
-PYTHON ?= python3.12
+PYTHON ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
@@ -10,28 +10,26 @@ UV     := $(BIN)/uv
 help:  ## What can be done here
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
-# The stamps make a second call instant: they are newer than the requirements until those change.
-$(BIN)/python:
-	@command -v $(PYTHON) >/dev/null || { echo "make: needs Python 3.12 as '$(PYTHON)'; name another with: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)"
+# A half-made environment, or one of another Python, is repaired; the stamps make a second call instant. An interpreter
+# that is gone or newer than the stamp counts as a change, too.
+SET_UP = @python=$$(sh local/find_python.sh "$(PYTHON)") && "$$python" -I local/environment.py $(VENV)
 
-$(VENV)/.ready: requirements.txt | $(BIN)/python
-	$(UV) pip install --quiet --python $(BIN)/python -r requirements.txt
-	@touch $@
+$(BIN)/python: ;
+
+$(VENV)/.ready: requirements.txt $(BIN)/python
+	$(SET_UP) requirements.txt
 
 $(VENV)/.ready-dev: requirements-dev.txt $(VENV)/.ready
-	$(UV) pip install --quiet --python $(BIN)/python -r requirements-dev.txt
-	@touch $@
+	$(SET_UP) requirements.txt requirements-dev.txt
 
 # For pulumi --policy-pack policy; apart, as pulumi-policy wants an older protobuf than the program has.
-policy/.venv/.ready: policy/requirements.txt | $(BIN)/python
+policy/.venv/.ready: policy/requirements.txt | $(VENV)/.ready
 	$(UV) venv --quiet --clear --python $(BIN)/python policy/.venv
 	$(UV) pip install --quiet --python policy/.venv/bin/python -r policy/requirements.txt
 	@touch $@
 
 # For the comparison with dlt; apart, as pandas behaves otherwise beside the pyarrow that dlt is quickest with.
-benchmarks/.venv/.ready: benchmarks/requirements.txt | $(BIN)/python
+benchmarks/.venv/.ready: benchmarks/requirements.txt | $(VENV)/.ready
 	$(UV) venv --quiet --clear --python $(BIN)/python benchmarks/.venv
 	$(UV) pip install --quiet --python benchmarks/.venv/bin/python -r benchmarks/requirements.txt
 	@touch $@
@@ -64,7 +62,7 @@ package: $(VENV)/.ready  ## Build the Lambda archives
 bench: $(VENV)/.ready benchmarks/.venv/.ready  ## Speed and memory as ratios, side by side in one run
 	PYTHONPATH=.:handlers $(BIN)/python -m benchmarks
 
-lock: $(BIN)/python  ## Pin every requirement anew
+lock: $(VENV)/.ready  ## Pin every requirement anew
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.12 --generate-hashes handlers/requirements.in -o handlers/requirements.txt --no-annotate --custom-compile-command "make lock"
 	$(UV) pip compile --quiet --universal --python-version 3.12 --generate-hashes handlers/requirements-extract.in -c handlers/requirements.txt -o handlers/requirements-extract.txt --no-annotate --custom-compile-command "make lock"
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.12 requirements.in -c handlers/requirements.txt -o requirements.txt --no-annotate --custom-compile-command "make lock"
