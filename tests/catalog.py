@@ -9,15 +9,16 @@ type Query = Callable[..., list[tuple[Any, ...]]]
 _UNDOCUMENTED = """
 WITH ours AS (
   SELECT c.oid, c.oid::regclass::text AS name, relkind FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-  WHERE nspname IN ('public', 'staging') AND relkind IN ('r', 'p', 'v', 'm', 'f')
+  WHERE nspname IN ('public', 'ev_pipeline_internal') AND relkind IN ('r', 'p', 'v', 'm', 'f')
 )
 SELECT 'relation ' || name FROM ours WHERE obj_description(oid, 'pg_class') IS NULL
 UNION ALL SELECT 'column ' || name || '.' || attname FROM ours JOIN pg_attribute ON attrelid = oid
   WHERE attnum > 0 AND NOT attisdropped AND coalesce(col_description(oid, attnum), '') = ''
 UNION ALL SELECT 'function ' || oid::regprocedure FROM pg_proc
-  WHERE pronamespace IN ('public'::regnamespace, 'staging'::regnamespace) AND obj_description(oid, 'pg_proc') IS NULL
+  WHERE pronamespace IN ('public'::regnamespace, 'ev_pipeline_internal'::regnamespace)
+  AND obj_description(oid, 'pg_proc') IS NULL
 UNION ALL SELECT 'schema ' || nspname FROM pg_namespace
-  WHERE nspname IN ('public', 'staging') AND obj_description(oid, 'pg_namespace') IS NULL
+  WHERE nspname IN ('public', 'ev_pipeline_internal') AND obj_description(oid, 'pg_namespace') IS NULL
 UNION ALL SELECT 'role ' || rolname FROM pg_roles WHERE rolname = %s AND shobj_description(oid, 'pg_authid') IS NULL
 """
 

@@ -88,12 +88,12 @@ def _leftovers(connection: Connection, of: datetime) -> list[str]:
         cursor.execute(
             """
             SELECT 'staging table ' || tablename FROM pg_tables
-              WHERE schemaname = 'staging' AND tablename NOT IN ('part', 'rejected')
+              WHERE schemaname = 'ev_pipeline_internal' AND tablename NOT IN ('part', 'rejected')
               AND substring(tablename from '[0-9]{14}') <= %(time)s
-            UNION ALL SELECT 'staged part ' || part || ' of ' || manifest_key FROM staging.part
+            UNION ALL SELECT 'staged part ' || part || ' of ' || manifest_key FROM ev_pipeline_internal.part
               WHERE manifest_key <= %(key)s
             UNION ALL SELECT 'rejected line ' || line || ' of part ' || part || ' of ' || manifest_key
-              FROM staging.rejected WHERE manifest_key <= %(key)s
+              FROM ev_pipeline_internal.rejected WHERE manifest_key <= %(key)s
             UNION ALL SELECT 'advisory lock of process ' || pid FROM pg_locks JOIN pg_database d ON d.oid = database
               WHERE locktype = 'advisory' AND datname = current_database()
             UNION ALL SELECT 'session ' || pid || ', ' || coalesce(state, '?') || ': ' || query FROM pg_stat_activity

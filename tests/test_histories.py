@@ -29,7 +29,8 @@ from tests.source_rows import DEFECTS, Portal, SourceRow
 
 FIRST: Final = datetime(2024, 1, 1, tzinfo=UTC)
 TABLES: Final = (
-    "electric_vehicle_us, electric_vehicle_us_history, pipeline_run, rejected_row, staging.part, staging.rejected"
+    "electric_vehicle_us, electric_vehicle_us_history, pipeline_run, rejected_row, "
+    "ev_pipeline_internal.part, ev_pipeline_internal.rejected"
 )
 
 
@@ -176,7 +177,7 @@ class Proof:
             cursor.execute(f"TRUNCATE {TABLES}")
             for what in database_state.leftovers(self._connection, patience_seconds=0):
                 if what.startswith("staging table "):
-                    cursor.execute(f"DROP TABLE staging.{what.removeprefix('staging table ')}")
+                    cursor.execute(f"DROP TABLE ev_pipeline_internal.{what.removeprefix('staging table ')}")
 
 
 @pytest.fixture

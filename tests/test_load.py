@@ -179,13 +179,13 @@ def test_published_json_names_the_version_in_the_table(pipeline: Pipeline) -> No
 
 def test_nothing_stays_in_staging(pipeline: Pipeline) -> None:
     pipeline.run("first")
-    assert pipeline.query("SELECT tablename FROM pg_tables WHERE schemaname = 'staging' ORDER BY 1") == [
+    assert pipeline.query("SELECT tablename FROM pg_tables WHERE schemaname = 'ev_pipeline_internal' ORDER BY 1") == [
         ("part",),
         ("rejected",),
     ]
-    assert pipeline.query("SELECT (SELECT count(*) FROM staging.part), (SELECT count(*) FROM staging.rejected)") == [
-        (0, 0)
-    ]
+    assert pipeline.query(
+        "SELECT (SELECT count(*) FROM ev_pipeline_internal.part), (SELECT count(*) FROM ev_pipeline_internal.rejected)"
+    ) == [(0, 0)]
 
 
 # --- What is rejected ---

@@ -162,7 +162,7 @@ WRITES: Final = [
     "PREPARE p AS DELETE FROM electric_vehicle_us",
     "NOTIFY somebody",
     "VACUUM",
-    "SELECT * FROM staging.part",
+    "SELECT * FROM ev_pipeline_internal.part",
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from psycopg2.errors import InsufficientPrivilege
 from evdata import dataset as contract
 from evdata import schema, warehouse
 from evdata.dataset import DATASET
+from evdata.schema import INTERNAL
 from local.postgres import Database, temporary_database
 from tests import catalog
 
@@ -27,6 +28,39 @@ CREATE VIEW ev_by_model_year AS SELECT model_year, count(*) AS vehicles, count(*
   count(*) AS plug_in_hybrid FROM electric_vehicle_us GROUP BY model_year;
 CREATE VIEW ev_growth AS SELECT dataset_version, loaded AS vehicles, inserted AS arrived, removed AS departed,
   updated AS changed, rejected FROM pipeline_run WHERE status = 'published';
+"""
+# As 0001 made them while it still did; 0002 wrote on their columns.
+FORMER_STAGING: Final = """
+CREATE SCHEMA staging;
+COMMENT ON SCHEMA staging IS 'Parts on their way into the tables; empty when no run is under way';
+CREATE TABLE staging.part (
+  manifest_key text NOT NULL,
+  part integer NOT NULL,
+  sha256 text,
+  rows bigint,
+  rejected bigint,
+  warnings jsonb NOT NULL DEFAULT '{}',
+  error text,
+  staged_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (manifest_key, part)
+);
+COMMENT ON TABLE staging.part IS 'Parts that were staged, or the reason why one could not be';
+CREATE TABLE staging.rejected (
+  manifest_key text NOT NULL,
+  part integer NOT NULL,
+  line integer NOT NULL,
+  raw jsonb NOT NULL,
+  reasons text[] NOT NULL,
+  PRIMARY KEY (manifest_key, part, line)
+);
+COMMENT ON TABLE staging.rejected IS 'Rows of staged parts that cannot be kept';
+"""
+# What a run leaves there that dies between staging and publishing.
+LEFTOVERS: Final = """
+CREATE UNLOGGED TABLE staging.electric_vehicle_us_20230601000000_00000 (dol_vehicle_id bigint, line integer NOT NULL);
+INSERT INTO staging.electric_vehicle_us_20230601000000_00000 VALUES (1, 2);
+INSERT INTO staging.part (manifest_key, part, sha256, rows, rejected) VALUES ('raw_data/a', 0, 'digest', 1, 1);
+INSERT INTO staging.rejected VALUES ('raw_data/a', 0, 3, '{"model_year": "X"}', '{"model_year is not a year"}');
 """
 ONE_VEHICLE: Final = """
 INSERT INTO electric_vehicle_us
@@ -51,6 +85,16 @@ class Session:
         self.query(statement)
         self.connection.commit()
 
+    def schemas(self) -> set[str]:
+        """The schemas but for `public` and PostgreSQL's own."""
+        return {
+            name
+            for (name,) in self.query(
+                "SELECT nspname FROM pg_namespace "
+                "WHERE nspname !~ '^pg_' AND nspname NOT IN ('public', 'information_schema')"
+            )
+        }
+
     def views(self) -> set[str]:
         return {name for name in catalog.relations(self.query) if name.startswith("ev_") and "alembic" not in name}
 
@@ -65,7 +109,7 @@ def session(database: Database) -> Iterator[Session]:
 def first_release(session: Session) -> Session:
     """A database as the first release left it, with a vehicle in it."""
     warehouse._alembic(session.connection, "upgrade", "0001")
-    session.commit(VIEWS_OF_THE_FIRST_RELEASE + ONE_VEHICLE)
+    session.commit(FORMER_STAGING + VIEWS_OF_THE_FIRST_RELEASE + ONE_VEHICLE)
     assert session.views() == {"ev_by_county", "ev_by_make_model", "ev_by_model_year", "ev_growth"}
     return session
 
@@ -107,6 +151,7 @@ def test_the_way_back_leads_to_a_database_without_views_and_forth_again(session:
     session.commit(ONE_VEHICLE)
     warehouse._alembic(session.connection, "downgrade", "0001")
     assert session.views() == set()
+    assert session.schemas() == set()
     assert session.query("SELECT has_table_privilege('ev_reader', 'electric_vehicle_us', 'SELECT')") == [(False,)]
     warehouse.migrate(session.connection)
     assert session.views() == NOW
@@ -116,6 +161,70 @@ def test_the_way_back_leads_to_a_database_without_views_and_forth_again(session:
 def test_a_database_of_the_first_release_can_be_taken_down_whole(first_release: Session) -> None:
     warehouse.drop_everything(first_release.connection)
     assert catalog.relations(first_release.query) == set()
+
+
+# --- The internal schema, which was `staging` ---
+
+
+@pytest.fixture
+def with_leftovers(session: Session) -> Session:
+    """A database at 0002, as the release before 0003 leaves it when a run dies between staging and publishing."""
+    warehouse._alembic(session.connection, "upgrade", "0002")
+    session.commit(FORMER_STAGING + LEFTOVERS)
+    return session
+
+
+def _staged(session: Session) -> list[tuple[Any, ...]]:
+    return session.query(
+        f"SELECT part.sha256, rejected.line, staged.dol_vehicle_id FROM {INTERNAL}.part, {INTERNAL}.rejected, "
+        f"{INTERNAL}.electric_vehicle_us_20230601000000_00000 AS staged"
+    )
+
+
+def test_a_new_database_has_the_internal_schema_and_no_other(session: Session) -> None:
+    warehouse.migrate(session.connection)
+    assert session.schemas() == {INTERNAL}
+
+
+def test_parts_staged_before_the_migration_are_there_afterwards(with_leftovers: Session) -> None:
+    warehouse.migrate(with_leftovers.connection)
+    assert with_leftovers.schemas() == {INTERNAL}, "the former schema is gone"
+    assert _staged(with_leftovers) == [("digest", 3, 1)]
+    assert catalog.undocumented(with_leftovers.query, reader=DATASET.reader) == [
+        f"relation {INTERNAL}.electric_vehicle_us_20230601000000_00000",
+        f"column {INTERNAL}.electric_vehicle_us_20230601000000_00000.dol_vehicle_id",
+        f"column {INTERNAL}.electric_vehicle_us_20230601000000_00000.line",
+    ]
+    warehouse.drop_everything(with_leftovers.connection)
+    assert with_leftovers.schemas() == set()
+
+
+def test_what_somebody_put_into_the_former_schema_stays_and_so_does_the_schema(with_leftovers: Session) -> None:
+    with_leftovers.commit(
+        "CREATE TABLE staging.theirs (n int); INSERT INTO staging.theirs VALUES (7); "
+        "CREATE FUNCTION staging.one() RETURNS int LANGUAGE sql AS 'SELECT 1'; "
+        "CREATE TABLE staging.theirs_20230601000000_00000 (n int); CREATE VIEW watch AS SELECT error FROM staging.part"
+    )
+    warehouse.migrate(with_leftovers.connection)
+    assert with_leftovers.schemas() == {INTERNAL, "staging"}
+    assert with_leftovers.query("SELECT n, staging.one() FROM staging.theirs") == [(7, 1)]
+    assert with_leftovers.query("SELECT count(*) FROM staging.theirs_20230601000000_00000") == [(0,)], (
+        "a table that is logged is none of ours, whatever its name"
+    )
+    assert with_leftovers.query("SELECT obj_description('staging'::regnamespace)") == [(None,)]
+    assert with_leftovers.query("SELECT * FROM watch") == [(None,)], "a view follows the table it reads"
+
+
+@pytest.mark.parametrize("theirs", ["", "CREATE TABLE staging.part (n int)"])
+def test_a_schema_staging_of_somebody_elses_is_none_of_ours(session: Session, theirs: str) -> None:
+    session.commit(f"CREATE SCHEMA staging; {theirs}")
+    count = "SELECT count(*) FROM pg_class WHERE relnamespace = 'staging'::regnamespace"
+    before = session.query(count)
+    warehouse.migrate(session.connection)
+    assert session.schemas() == {INTERNAL, "staging"}
+    warehouse.drop_everything(session.connection)
+    assert session.schemas() == {"staging"}
+    assert session.query(count) == before
 
 
 # --- Who may read ---
@@ -144,7 +253,7 @@ def test_the_reader_reads_every_table_and_view_but_the_machinery(reader: Session
     "statement",
     [
         "SELECT * FROM ev_alembic_version",
-        "SELECT * FROM staging.part",
+        "SELECT * FROM ev_pipeline_internal.part",
         "INSERT INTO rejected_row SELECT * FROM rejected_row",
         "UPDATE electric_vehicle_us SET make = 'X'",
         "DELETE FROM electric_vehicle_us_history",

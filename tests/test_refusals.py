@@ -219,7 +219,7 @@ def test_parts_that_a_dead_run_left_beyond_the_last_one_are_forgotten(pipeline: 
     assert (answer["loaded"], answer["rejected"]) == (20, 0)
     assert pipeline.query("SELECT warnings ->> 'district is blank exactly outside Washington' FROM pipeline_run "
                           "WHERE execution_id = 'july'") == [("1",)]  # fmt: skip
-    assert pipeline.query("SELECT count(*) FROM staging.part") == [(0,)]
+    assert pipeline.query("SELECT count(*) FROM ev_pipeline_internal.part") == [(0,)]
 
 
 def broken(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], str]:
@@ -262,7 +262,9 @@ def test_a_manifest_that_does_not_hold_is_refused_and_the_run_says_so(
     with pytest.raises(RawDataError) as refusal:
         pipeline.publish(key, "july")
     assert_refused(pipeline, "july", refusal.value, "2024-07-01", words, "Run again with force")
-    assert pipeline.query("SELECT count(*) FROM staging.part") == [(0,)], "the refused parts are taken away"
+    assert pipeline.query("SELECT count(*) FROM ev_pipeline_internal.part") == [(0,)], (
+        "the refused parts are taken away"
+    )
     assert pipeline.run("july by hand", force=True)["status"] == "published"
 
 

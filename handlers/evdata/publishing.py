@@ -119,8 +119,8 @@ class Publication:
         cursor.execute(
             sql.SQL(
                 "SELECT status, {}, message FROM pipeline_run WHERE execution_id = %s AND "
-                "(status <> 'refused' OR NOT EXISTS (SELECT FROM staging.part WHERE manifest_key = %s))"
-            ).format(_counts()),
+                "(status <> 'refused' OR NOT EXISTS (SELECT FROM {} WHERE manifest_key = %s))"
+            ).format(_counts(), staging.PART),
             (self._execution_id, self._manifest.key),
         )
         found = cursor.fetchone()
@@ -252,8 +252,10 @@ class Publication:
         self._insert_run(cursor, outcome.status, counts, outcome.message)
         if outcome.status == "published":
             cursor.execute(
-                "INSERT INTO rejected_row (execution_id, part, line, raw, reasons) "
-                "SELECT %s, part, line, raw, reasons FROM staging.rejected WHERE manifest_key = %s",
+                sql.SQL(
+                    "INSERT INTO rejected_row (execution_id, part, line, raw, reasons) "
+                    "SELECT %s, part, line, raw, reasons FROM {} WHERE manifest_key = %s"
+                ).format(staging.REJECTED),
                 (self._execution_id, self._manifest.key),
             )
 

@@ -7,7 +7,8 @@ from psycopg2.sql import Composable, Identifier, Literal
 
 from evdata.contract import Column, Dataset
 
-STAGING: str = "staging"
+# Where parts wait on their way into the tables: a name that nobody else gives a schema.
+INTERNAL: Final = "ev_pipeline_internal"
 
 
 def names(columns: tuple[Column, ...], prefix: str | None = None) -> Composable:
@@ -179,7 +180,7 @@ def grant_reading(dataset: Dataset, *, machinery: tuple[str, ...] = ()) -> Compo
           IF {own} AND NOT EXISTS (
             SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname <> ALL ({ours})
-              AND n.nspname NOT IN ('pg_catalog', 'information_schema', {staging}) AND n.nspname !~ '^pg_(toast|temp)'
+              AND n.nspname NOT IN ('pg_catalog', 'information_schema', {internal}) AND n.nspname !~ '^pg_(toast|temp)'
           ) THEN
             EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
           END IF;
@@ -193,7 +194,7 @@ def grant_reading(dataset: Dataset, *, machinery: tuple[str, ...] = ()) -> Compo
         as_of=Identifier(f"{dataset.table}_as_of"),
         own=_OWNS_DATABASE,
         ours=Literal([*readable(dataset), *machinery]),
-        staging=Literal(STAGING),
+        internal=Literal(INTERNAL),
     )
 
 

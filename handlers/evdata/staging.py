@@ -1,15 +1,15 @@
 """The staging area: parts on their way into the table, beside it and out of every reader's sight.
 
 Each part has an UNLOGGED table of its own, made, filled and counted in one transaction: parts stage side by side
-without meeting, and staging one again replaces what was there. `staging.part` says which are there, `staging.rejected`
-holds the rows that cannot be kept.
+without meeting, and staging one again replaces what was there. The table `part` of the internal schema says which are
+there, `rejected` holds the rows that cannot be loaded.
 """
 
 import io
 import json
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from psycopg2 import sql
 from psycopg2.extras import execute_values
@@ -18,12 +18,15 @@ from psycopg2.sql import Composable, Identifier, Literal
 from evdata.contract import Dataset
 from evdata.errors import RawDataError
 from evdata.manifest import Manifest, key_of
-from evdata.schema import STAGING, definitions, names
+from evdata.schema import INTERNAL, definitions, names
 from evdata.transform import Cleaned, Rejected
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
+
+PART: Final = Identifier(INTERNAL, "part")
+REJECTED: Final = Identifier(INTERNAL, "rejected")
 
 # Returns the raw rows of a part that stand at some lines: read again from S3 for the few rows that came twice.
 type ReadRaw = Callable[[int, list[int]], dict[int, dict[str, str]]]
@@ -31,7 +34,7 @@ type ReadRaw = Callable[[int, list[int]], dict[int, dict[str, str]]]
 
 def table(dataset: Dataset, manifest: Manifest, part: int) -> Identifier:
     """Return the name of a part's staging table: by version and part, so that running again meets the same one."""
-    return Identifier(STAGING, f"{dataset.table}_{manifest.dataset_version:%Y%m%d%H%M%S}_{part:05d}")
+    return Identifier(INTERNAL, f"{dataset.table}_{manifest.dataset_version:%Y%m%d%H%M%S}_{part:05d}")
 
 
 def stage(connection: "Connection", dataset: Dataset, manifest: Manifest, part: int, cleaned: Cleaned) -> None:
@@ -55,8 +58,9 @@ def stage(connection: "Connection", dataset: Dataset, manifest: Manifest, part: 
         _forget(cursor, manifest, part)
         _write_rejected(cursor, manifest, part, cleaned.rejected)
         cursor.execute(
-            "INSERT INTO staging.part (manifest_key, part, sha256, rows, rejected, warnings) "
-            "VALUES (%s, %s, %s, %s, %s, %s)",
+            sql.SQL(
+                "INSERT INTO {} (manifest_key, part, sha256, rows, rejected, warnings) VALUES (%s, %s, %s, %s, %s, %s)"
+            ).format(PART),
             (
                 *(manifest.key, part, manifest.part(part).sha256),
                 *(cleaned.rows, len(cleaned.rejected), json.dumps(cleaned.warnings)),
@@ -69,8 +73,10 @@ def write_failure(connection: "Connection", manifest_key: str, part: int, reason
     """Leave behind why a part could not be staged, for publish to tell, unless another run did stage it. Commits."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO staging.part (manifest_key, part, error) VALUES (%s, %s, %s) ON CONFLICT (manifest_key, part) "
-            "DO UPDATE SET error = excluded.error, staged_at = now() WHERE part.error IS NOT NULL",
+            sql.SQL(
+                "INSERT INTO {} (manifest_key, part, error) VALUES (%s, %s, %s) ON CONFLICT (manifest_key, part) "
+                "DO UPDATE SET error = excluded.error, staged_at = now() WHERE part.error IS NOT NULL"
+            ).format(PART),
             (manifest_key, part, reason),
         )
     connection.commit()
@@ -89,7 +95,7 @@ def rows(dataset: Dataset, manifest: Manifest) -> Composable:
 def problems(cursor: "Cursor", manifest: Manifest) -> list[str]:
     """Hold what was staged against the manifest, part by part, and say what differs."""
     cursor.execute(
-        "SELECT part, sha256, rows + rejected, error FROM staging.part WHERE manifest_key = %s",
+        sql.SQL("SELECT part, sha256, rows + rejected, error FROM {} WHERE manifest_key = %s").format(PART),
         (manifest.key,),
     )
     staged = {part: rest for part, *rest in cursor.fetchall()}
@@ -110,9 +116,9 @@ def problems(cursor: "Cursor", manifest: Manifest) -> list[str]:
 def count(cursor: "Cursor", dataset: Dataset, manifest: Manifest) -> tuple[int, int]:
     """Return rows to load and rows rejected, counted where they lie; they must make the manifest's rows."""
     cursor.execute(
-        sql.SQL(
-            "SELECT (SELECT count(*) FROM ({}) r), (SELECT count(*) FROM staging.rejected WHERE manifest_key = %s)"
-        ).format(rows(dataset, manifest)),
+        sql.SQL("SELECT (SELECT count(*) FROM ({}) r), (SELECT count(*) FROM {} WHERE manifest_key = %s)").format(
+            rows(dataset, manifest), REJECTED
+        ),
         (manifest.key,),
     )
     ((loaded, rejected),) = cursor.fetchall()
@@ -164,7 +170,7 @@ def set_doubles_aside(cursor: "Cursor", dataset: Dataset, manifest: Manifest, re
         )
         execute_values(
             cursor,
-            "INSERT INTO staging.rejected (manifest_key, part, line, raw, reasons) VALUES %s",
+            sql.SQL("INSERT INTO {} (manifest_key, part, line, raw, reasons) VALUES %s").format(REJECTED),
             [(manifest.key, part, line, raw_json(raw[line]), [why]) for line, why in reasons.items()],
         )
 
@@ -172,8 +178,10 @@ def set_doubles_aside(cursor: "Cursor", dataset: Dataset, manifest: Manifest, re
 def most_rejected(cursor: "Cursor", manifest: Manifest) -> str:
     """Return in words why most rows were rejected."""
     cursor.execute(
-        "SELECT split_part(reason, ' in part ', 1), count(*) FROM staging.rejected, unnest(reasons) AS reason "
-        "WHERE manifest_key = %s GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3",
+        sql.SQL(
+            "SELECT split_part(reason, ' in part ', 1), count(*) FROM {}, unnest(reasons) AS reason "
+            "WHERE manifest_key = %s GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3"
+        ).format(REJECTED),
         (manifest.key,),
     )
     return f"Most often: {'; '.join(f'{reason} ({rows_of(count)})' for reason, count in cursor.fetchall())}."
@@ -186,7 +194,7 @@ def rows_of(count: int) -> str:
 
 def warnings(cursor: "Cursor", dataset: Dataset, manifest: Manifest) -> dict[str, int]:
     """Return how many rows break each of the dataset's expectations."""
-    cursor.execute("SELECT warnings FROM staging.part WHERE manifest_key = %s", (manifest.key,))
+    cursor.execute(sql.SQL("SELECT warnings FROM {} WHERE manifest_key = %s").format(PART), (manifest.key,))
     total = {expectation.name: 0 for expectation in dataset.expectations}
     for (counted,) in cursor.fetchall():
         for name, broken in counted.items():
@@ -196,9 +204,9 @@ def warnings(cursor: "Cursor", dataset: Dataset, manifest: Manifest) -> dict[str
 
 def forget_strays(cursor: "Cursor", manifest: Manifest) -> None:
     """Forget parts of an earlier copy of the same version that a dead run left behind, and that this copy lacks."""
-    for name in ("rejected", "part"):
+    for kept_in in (REJECTED, PART):
         cursor.execute(
-            sql.SQL("DELETE FROM {} WHERE manifest_key = %s AND part >= %s").format(Identifier(STAGING, name)),
+            sql.SQL("DELETE FROM {} WHERE manifest_key = %s AND part >= %s").format(kept_in),
             (manifest.key, len(manifest.parts)),
         )
 
@@ -208,13 +216,13 @@ def drop(cursor: "Cursor", dataset: Dataset, version: datetime) -> None:
     last = f"{dataset.table}_{version:%Y%m%d%H%M%S}_~"
     cursor.execute(
         "SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s) AND tablename < %s",
-        (STAGING, f"{dataset.table}_", last),
+        (INTERNAL, f"{dataset.table}_", last),
     )
     for (name,) in cursor.fetchall():
-        cursor.execute(sql.SQL("DROP TABLE {}").format(Identifier(STAGING, name)))
-    for name in ("rejected", "part"):
+        cursor.execute(sql.SQL("DROP TABLE {}").format(Identifier(INTERNAL, name)))
+    for kept_in in (REJECTED, PART):
         cursor.execute(
-            sql.SQL("DELETE FROM {} WHERE manifest_key <= %s").format(Identifier(STAGING, name)),
+            sql.SQL("DELETE FROM {} WHERE manifest_key <= %s").format(kept_in),
             (key_of(version),),
         )
 
@@ -225,9 +233,9 @@ def _lock(cursor: "Cursor", manifest: Manifest, part: int) -> None:
 
 
 def _forget(cursor: "Cursor", manifest: Manifest, part: int) -> None:
-    for name in ("rejected", "part"):
+    for kept_in in (REJECTED, PART):
         cursor.execute(
-            sql.SQL("DELETE FROM {} WHERE manifest_key = %s AND part = %s").format(Identifier(STAGING, name)),
+            sql.SQL("DELETE FROM {} WHERE manifest_key = %s AND part = %s").format(kept_in),
             (manifest.key, part),
         )
 
@@ -235,7 +243,7 @@ def _forget(cursor: "Cursor", manifest: Manifest, part: int) -> None:
 def _write_rejected(cursor: "Cursor", manifest: Manifest, part: int, rejected: tuple[Rejected, ...]) -> None:
     execute_values(
         cursor,
-        "INSERT INTO staging.rejected (manifest_key, part, line, raw, reasons) VALUES %s",
+        sql.SQL("INSERT INTO {} (manifest_key, part, line, raw, reasons) VALUES %s").format(REJECTED),
         [(manifest.key, part, row.line, raw_json(row.raw), list(row.reasons)) for row in rejected],
     )
 

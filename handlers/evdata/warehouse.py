@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # the stubs are not shipped
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 VERSION_TABLE: Final = "ev_alembic_version"  # not Alembic's usual name: the database may be another project's too
 HEAD: Final = (
-    "0002"  # the newest migration: known without importing Alembic, which takes longer than a look at the table
+    "0003"  # the newest migration: known without importing Alembic, which takes longer than a look at the table
 )
 
 CONNECT_TIMEOUT_SECONDS: Final = 10
@@ -160,6 +160,7 @@ def migrate(connection: "Connection") -> None:
 def drop_everything(connection: "Connection") -> None:
     """Take away all that the migrations made, and nothing else in the database. Commits."""
     if _version(connection) is not None:
+        _alembic(connection, "upgrade", "head")  # the way back starts where every database is alike
         _alembic(connection, "downgrade", "base")
         with connection.cursor() as cursor:
             cursor.execute(f"DROP TABLE {VERSION_TABLE}")

@@ -1,6 +1,7 @@
-"""The tables: current and history, runs and rejected rows, staging.
+"""The tables: current and history, runs and rejected rows.
 
-It once made the first views and the reading role too; 0002 makes them, whatever is there.
+It used to make the first views, the reading role and the schema `staging` too: 0002 and 0003 make them now, and cope
+with a database that has them already.
 """
 
 from alembic import op
@@ -70,30 +71,6 @@ COMMENT ON COLUMN rejected_row.part IS 'Part of the raw version';
 COMMENT ON COLUMN rejected_row.line IS 'Record within the part; the header is line 1';
 COMMENT ON COLUMN rejected_row.raw IS 'The row as the source gave it';
 COMMENT ON COLUMN rejected_row.reasons IS 'Why it was not loaded';
-
-CREATE SCHEMA staging;
-COMMENT ON SCHEMA staging IS 'Parts on their way into the tables; empty when no run is under way';
-CREATE TABLE staging.part (
-  manifest_key text NOT NULL,
-  part integer NOT NULL,
-  sha256 text,
-  rows bigint,
-  rejected bigint,
-  warnings jsonb NOT NULL DEFAULT '{}',
-  error text,
-  staged_at timestamptz NOT NULL DEFAULT now(),
-  PRIMARY KEY (manifest_key, part)
-);
-COMMENT ON TABLE staging.part IS 'Parts that were staged, or the reason why one could not be';
-CREATE TABLE staging.rejected (
-  manifest_key text NOT NULL,
-  part integer NOT NULL,
-  line integer NOT NULL,
-  raw jsonb NOT NULL,
-  reasons text[] NOT NULL,
-  PRIMARY KEY (manifest_key, part, line)
-);
-COMMENT ON TABLE staging.rejected IS 'Rows of staged parts that cannot be kept';
 """
 
 
@@ -107,5 +84,4 @@ def downgrade() -> None:
     with op.get_bind().connection.cursor() as cursor:
         cursor.execute(drop_views(DATASET))
         cursor.execute(drop_tables(DATASET))
-        cursor.execute("DROP SCHEMA staging CASCADE")
         cursor.execute("DROP TABLE rejected_row, pipeline_run")

@@ -13,19 +13,6 @@ revision = "0002"
 down_revision = "0001"
 
 COMMENTS = f"""
-COMMENT ON COLUMN staging.part.manifest_key IS 'The raw version';
-COMMENT ON COLUMN staging.part.part IS 'Part of the raw version';
-COMMENT ON COLUMN staging.part.sha256 IS 'Digest of the bytes it was staged from; NULL if it could not be';
-COMMENT ON COLUMN staging.part.rows IS 'Rows to load; NULL if it could not be staged';
-COMMENT ON COLUMN staging.part.rejected IS 'Rows that cannot be kept; NULL if it could not be staged';
-COMMENT ON COLUMN staging.part.warnings IS 'Expectations across columns and how many rows broke each';
-COMMENT ON COLUMN staging.part.error IS 'Why it could not be staged; NULL if it was';
-COMMENT ON COLUMN staging.part.staged_at IS 'When it was staged, or could not be';
-COMMENT ON COLUMN staging.rejected.manifest_key IS 'The raw version';
-COMMENT ON COLUMN staging.rejected.part IS 'Part of the raw version';
-COMMENT ON COLUMN staging.rejected.line IS 'Record within the part; the header is line 1';
-COMMENT ON COLUMN staging.rejected.raw IS 'The row as the source gave it';
-COMMENT ON COLUMN staging.rejected.reasons IS 'Why it cannot be loaded';
 COMMENT ON TABLE {VERSION_TABLE} IS 'Which of the pipeline''s migrations this database has; Alembic''s own';
 COMMENT ON COLUMN {VERSION_TABLE}.version_num IS 'The newest of them';
 """
