@@ -191,7 +191,7 @@ def _alembic(connection: "Connection", command: str, revision: str) -> None:
     from sqlalchemy.pool import StaticPool  # noqa: PLC0415
 
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))  # configparser interpolates
     engine = create_engine("postgresql+psycopg2://", creator=lambda: connection, poolclass=StaticPool)
     try:
         with engine.begin() as transaction:
