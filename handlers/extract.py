@@ -25,6 +25,7 @@ from evdata.errors import InputError, SourceError, TransientError
 from evdata.manifest import Manifest, iso
 from evdata.raw_store import RawStore
 from evdata.socrata import Metadata, Page, Socrata
+from evdata.visible import visible
 
 logger = Logger()
 metrics = Metrics()
@@ -179,11 +180,11 @@ def _message(dataset: Dataset, metadata: Metadata, match: Match, manifest: Manif
     how = "copied" if copied else "found whole in S3 from an earlier run,"
     count = len(manifest.parts)
     size = f"{count} part{'' if count == 1 else 's'}, {manifest.bytes / 1e6:.1f} MB compressed"
-    lines = [f"Version {_day(metadata)} of '{metadata.name}': {manifest.rows:,} rows {how} in {size}."]
+    lines = [f"Version {_day(metadata)} of '{visible(metadata.name)}': {manifest.rows:,} rows {how} in {size}."]
     if match.missing:
         lines.append(f"Gone from the source, NULL in the table: {', '.join(match.missing)}.")
     if match.unknown:
-        lines.append(f"New in the source, not loaded: {', '.join(match.unknown)}.")
+        lines.append(f"New in the source, not loaded: {', '.join(map(visible, match.unknown))}.")
     lines.append(f"Source: {dataset.attribution}.")
     return "\n".join(lines)
 

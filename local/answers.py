@@ -1,11 +1,13 @@
 """The answer to a person's query, as a table or as CSV."""
 
 import csv
+import itertools
 import os
 import sys
 from collections.abc import Iterator
 from typing import Final
 
+from evdata.visible import visible
 from local.display import Display
 from local.reading import Answer
 
@@ -25,11 +27,16 @@ def show(answer: Answer, display: Display, *, every_row: bool) -> None:
 
 
 def write_csv(answer: Answer) -> None:
-    """Write the whole answer to standard output as CSV with a header; NULL is an empty field."""
+    """Write the whole answer to standard output as CSV with a header; NULL is an empty field.
+
+    A file or a pipe gets every value as it is; a terminal gets escapes for what it would obey.
+    """
     writer = csv.writer(sys.stdout, lineterminator="\n")
+    rows: Iterator[tuple[str | None, ...]] = itertools.chain([tuple(answer.columns)], _every(answer))
+    if sys.stdout.isatty():
+        rows = (tuple(value and visible(value) for value in row) for row in rows)
     try:
-        writer.writerow(answer.columns)
-        writer.writerows(_every(answer))
+        writer.writerows(rows)
         sys.stdout.flush()
     except BrokenPipeError:  # who reads has had enough, as head has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,9 +13,9 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from evdata.visible import visible, visible_lines
+
 NAME_WIDTH = 20
-# What a terminal would obey or a table would break at is shown as Python would write it.
-_CONTROL = {code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
 
 
 @dataclass(slots=True)
@@ -26,33 +26,33 @@ class Step:
 
 
 class Display:
-    """Writes to `console`, line by line."""
+    """Writes to `console`, line by line. Whatever it is given, no character of it is an order to the terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def headline(self, text: str) -> None:
         """The first line."""
-        self._console.print(f"\n[bold]{escape(text)}[/]\n")
+        self._console.print(f"\n[bold]{_safe(text)}[/]\n")
 
     def heading(self, text: str) -> None:
         """The line above some others."""
-        self._console.print(f"\n[bold]{escape(text)}[/]")
+        self._console.print(f"\n[bold]{_safe(text)}[/]")
 
     def line(self, text: str) -> None:
         """One of several lines."""
-        self._console.print(f"  {escape(text)}")
+        self._console.print(f"  {_safe(text)}")
 
     def message(self, subject: str, text: str) -> None:
         """A notification, without its link: that leads to a console where this run is not."""
-        self._console.print(f"  [bold]{escape(subject)}[/]")
-        for line in text.splitlines():
+        self._console.print(f"  [bold]{_safe(subject)}[/]")
+        for line in text.split("\n"):
             if line.strip() and not line.startswith("Execution: "):
-                self._console.print(f"    [dim]{escape(line)}[/]")
+                self._console.print(f"    [dim]{_safe(line)}[/]")
 
     def pairs(self, values: Sequence[tuple[str, object]]) -> None:
         """Names and numbers, in one line."""
-        self._console.print("  " + "   ".join(f"{escape(name)} [bold]{value:,}[/]" for name, value in values))
+        self._console.print("  " + "   ".join(f"{_safe(name)} [bold]{value:,}[/]" for name, value in values))
 
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:
@@ -66,19 +66,19 @@ class Display:
     @contextmanager
     def waiting(self, name: str) -> Iterator[Status | None]:
         """A spinner while the body runs, where there is a terminal."""
-        with self._console.status(escape(name)) if self._console.is_terminal else nullcontext() as status:
+        with self._console.status(_safe(name)) if self._console.is_terminal else nullcontext() as status:
             yield status
 
     def done(self, name: str, detail: str, seconds: float, *, failed: bool = False) -> None:
         """A step that has ended."""
         mark = "[red]✗[/]" if failed else "[green]✓[/]"
-        padded = escape(f"{name:<{NAME_WIDTH}}")
-        self._console.print(f"  {mark} {padded} {seconds:6.1f} s  [dim]{escape(detail)}[/]".rstrip())
+        padded = _safe(f"{name:<{NAME_WIDTH}}")
+        self._console.print(f"  {mark} {padded} {seconds:6.1f} s  [dim]{_safe(detail)}[/]".rstrip())
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str | None]], *, numeric: Sequence[bool]) -> None:
         """Rows as a table, numbers flush right; where a terminal is too narrow for it, row by row, a value a line.
 
-        Nothing is cut short. NULL is told from a text, and no byte of the data is an order to the terminal.
+        Nothing is cut short, and NULL is told from a text.
         """
         table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
         for name, right in zip(columns, numeric, strict=True):
@@ -92,21 +92,26 @@ class Display:
         for number, row in enumerate(rows, start=1):
             self._console.print(f"[dim]row {number}[/]")
             for name, value in zip(columns, row, strict=True):
-                self._console.print(Text.assemble(f"  {name:<{NAME_WIDTH}} ", _cell(value)))
+                self._console.print(Text.assemble(f"  {visible(name):<{NAME_WIDTH}} ", _cell(value)))
 
     def outcome(self, text: str, *, failed: bool = False) -> None:
         """How it all ended."""
-        self._console.print(f"\n[bold {'red' if failed else 'green'}]{escape(text)}[/]")
+        self._console.print(f"\n[bold {'red' if failed else 'green'}]{_safe_lines(text)}[/]")
 
     def error(self, text: str) -> None:
         """Why it cannot go on."""
-        self._console.print(f"[bold red]error:[/] {escape(text)}")
+        self._console.print(f"[bold red]error:[/] {_safe_lines(text)}")
 
 
-def harmless(text: str) -> str:
-    """Text without what a terminal would obey."""
-    return text.translate(_CONTROL)
+def _safe(text: str) -> str:
+    """One line of text, neither markup to rich nor an order to the terminal."""
+    return escape(visible(text))
+
+
+def _safe_lines(text: str) -> str:
+    """The same of a text that may have several lines."""
+    return escape(visible_lines(text))
 
 
 def _cell(value: str | None) -> Text:
-    return Text("NULL", style="dim italic") if value is None else Text(harmless(value))
+    return Text("NULL", style="dim italic") if value is None else Text(visible(value))

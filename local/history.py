@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg2 import sql
 
-from local.display import Display, harmless
+from local.display import Display
 from local.errors import LocalError
 from local.reading import Cursor, contract
 
@@ -82,4 +82,4 @@ def _moment(moment: datetime) -> str:
 
 
 def _value(value: Any) -> str:
-    return "unknown" if value is None else harmless(str(value))
+    return "unknown" if value is None else str(value)

@@ -11,6 +11,10 @@ from typing import Final
 
 from evdata.errors import DriftError
 
+# The longest value that is taken, the most that CSV readers commonly take (Python's csv too). A row with a longer one
+# is rejected: https://docs.python.org/3.12/library/csv.html#csv.field_size_limit
+MAX_VALUE_CHARACTERS: Final = 131_072
+
 # Takes the source's texts, one for each of a column's fields, and returns the value as PostgreSQL reads it, or None for
 # unknown. Raises ValueError with the reason when the row cannot be kept.
 type Cleaner = Callable[..., str | None]

@@ -10,12 +10,17 @@
       DatabaseError    PostgreSQL refused a statement
 
 The class name is what the state machine sees (`errorType`), the message what a person reads at night: what was got, the
-rule, the way out. Neither ever holds a secret.
+rule, the way out. Neither ever holds a secret, nor a character that a terminal would obey.
 """
+
+from evdata.visible import visible_lines
 
 
 class PipelineError(Exception):
-    """Any of the below."""
+    """Any of the below. The message may quote the source: what is not printable in it is shown as an escape."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(visible_lines(message))
 
 
 class TransientError(PipelineError):

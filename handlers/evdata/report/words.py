@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from evdata.report.facts import NAME_LENGTH
+from evdata.visible import visible
 
 DASH: Final = "\N{EN DASH}"
 MINUS: Final = "\N{MINUS SIGN}"
@@ -52,9 +53,12 @@ def _number(is_number: bool) -> str:
 
 
 def name(text: str | None, blank: str = "not stated") -> str:
-    """Return a name of the source in one line, cut where it is endless; `blank` stands for none."""
+    """Return a name of the source in one line, cut where it is endless; `blank` stands for none.
+
+    What is not printable in it shows as an escape: a bidirectional mark would turn the text around it.
+    """
     line = " ".join((text or "").split())
-    return (line if len(line) <= NAME_LENGTH else f"{line[:NAME_LENGTH]}…") or blank
+    return visible(line if len(line) <= NAME_LENGTH else f"{line[:NAME_LENGTH]}…") or blank
 
 
 def place(county: str | None, state: str) -> str:

@@ -1,0 +1,19 @@
+"""Text from outside, made safe to show: what a terminal, a mail client or a browser would obey is written out."""
+
+
+def visible(text: str) -> str:
+    r"""Return text in one line, with every character that is not printable as an escape such as \x1b or \u202e.
+
+    Not printable are control and format characters (escape sequences, bidirectional marks), line and paragraph
+    separators, spaces other than the usual one, and what is no character: https://docs.python.org/3.12/library/stdtypes.html#str.isprintable
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def visible_lines(text: str) -> str:
+    """Return text as `visible` does, line by line: for messages of our own, whose line breaks are meant."""
+    return "\n".join(map(visible, text.split("\n")))
