@@ -18,6 +18,8 @@ from local.postgres import Database, database_at, temporary_database
 from local.snapshot import Snapshot
 from tests.moto_cloud import moto_cloud
 
+pytest_plugins = ["tests.summary"]
+
 # Powertools reads these when a handler is imported, so they stand before any test module does that.
 os.environ |= {"POWERTOOLS_SERVICE_NAME": "test", "POWERTOOLS_METRICS_NAMESPACE": "ev-population-test"}
 # Started in the background of a shell we would ignore Ctrl-C, and so would every process that we start.
@@ -108,16 +110,3 @@ def open_data() -> Iterator[Callable[..., OpenData]]:
             return stack.enter_context(OpenData(snapshot, behaviours=behaviours, app_tokens=app_tokens))
 
         yield start
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests record as "proved": how much was tried, where a dot would say too little."""
-    proved = [
-        value
-        for report in terminalreporter.stats.get("passed", [])
-        for name, value in report.user_properties
-        if name == "proved"
-    ]
-    if proved:
-        terminalreporter.section("proved")
-        terminalreporter.write_line("\n".join(proved))
