@@ -97,6 +97,15 @@ orchestration = Orchestration(
     ),
     opts=opts,
 )
+analyst_access = (
+    AnalystAccess(
+        name,
+        AnalystAccessArgs(scope=scope, settings=settings, network=network, database_address=database.address),
+        opts=opts,
+    )
+    if settings.analyst_access == "ssm"
+    else None
+)
 monitoring = Monitoring(
     name,
     MonitoringArgs(
@@ -108,19 +117,10 @@ monitoring = Monitoring(
         function_names=functions.names,
         database_identifier=database.identifier,
         nat_instance_ids=network.nat_instance_ids,
+        analyst_host_id=analyst_access.instance_id if analyst_access is not None else None,
     ),
     opts=opts,
 )
-analyst_access = (
-    AnalystAccess(
-        name,
-        AnalystAccessArgs(scope=scope, settings=settings, network=network, database_address=database.address),
-        opts=opts,
-    )
-    if settings.analyst_access == "ssm"
-    else None
-)
-
 pulumi.export("bucketName", storage.bucket_name)
 pulumi.export("secretArn", database.secret_arn)
 pulumi.export("databaseEndpoint", database.endpoint)

@@ -255,3 +255,23 @@ def of_nat_instances(scope: Scope, instance_ids: Mapping[str, pulumi.Input[str]]
         )
         for zone, instance_id in instance_ids.items()
     ]
+
+
+def of_credits(instance_ids: Mapping[str, pulumi.Input[str]]) -> list[Alarm]:
+    """Return an alarm for each burstable instance, by its role, that uses more CPU than its credits pay for."""
+    return [
+        Alarm(
+            role=f"{role}-credits",
+            means="The instance has used more CPU in a day than its credits pay for, and AWS bills the rest.",
+            do="Find out what keeps its CPU busy, or replace it.",
+            anchor="instance-credits",
+            namespace="AWS/EC2",
+            metric="CPUSurplusCreditsCharged",
+            statistic="Maximum",
+            dimensions={"InstanceId": instance_id},
+            threshold=1,
+            period=HOUR,
+            lasting=True,
+        )
+        for role, instance_id in instance_ids.items()
+    ]

@@ -46,6 +46,7 @@ class AnalystAccess(pulumi.ComponentResource):
     """The host, who may talk to it (nobody) and to whom it may talk (the database, Systems Manager)."""
 
     command: pulumi.Output[str]
+    instance_id: pulumi.Output[str]
 
     def __init__(self, name: str, args: AnalystAccessArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Create the host, and what it needs to be reached by Systems Manager."""
@@ -99,11 +100,12 @@ class AnalystAccess(pulumi.ComponentResource):
             vpc_security_group_ids=[group.id],
             iam_instance_profile=profile.name,
             tags={"Name": f"{name}-analyst"},
-            # An agent that finds no way out tries again ever more seldom. A newer image is had by making the host anew,
-            # as it keeps nothing: docs/analysts.md#look-after-the-host
+            # An agent that finds no way out retries less and less often. `pulumi up --replace` creates the host anew
+            # from the newest image: docs/analysts.md#look-after-the-host
             opts=pulumi.ResourceOptions(parent=self, depends_on=way_out, ignore_changes=["ami"]),
         )
 
+        self.instance_id = instance.id
         self.command = pulumi.Output.format(
             "aws ssm start-session --region {} --target {} --document-name AWS-StartPortForwardingSessionToRemoteHost "
             "--parameters host={},portNumber={},localPortNumber={}",

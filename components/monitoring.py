@@ -24,6 +24,7 @@ class MonitoringArgs:
     function_names: Mapping[str, pulumi.Input[str]]
     database_identifier: pulumi.Input[str]
     nat_instance_ids: Mapping[str, pulumi.Input[str]]
+    analyst_host_id: pulumi.Input[str] | None
 
 
 class Monitoring(pulumi.ComponentResource):
@@ -39,6 +40,9 @@ class Monitoring(pulumi.ComponentResource):
         if schedule.freshness_hours(settings.schedule) is None:
             pulumi.log.warn(freshness_in_words(settings), self)
 
+        burstable = {f"nat-{zone}": instance_id for zone, instance_id in args.nat_instance_ids.items()}
+        if args.analyst_host_id is not None:
+            burstable["analyst"] = args.analyst_host_id
         made = [
             self._alarm(f"{name}-{alarm.role}", alarm, args.topic_arn)
             for alarm in (
@@ -47,6 +51,7 @@ class Monitoring(pulumi.ComponentResource):
                 *alarms.of_functions(args.function_names),
                 *alarms.of_database(settings, args.database_identifier),
                 *alarms.of_nat_instances(args.scope, args.nat_instance_ids),
+                *alarms.of_credits(burstable),
             )
         ]
         known = pulumi.Output.all(

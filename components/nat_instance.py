@@ -10,18 +10,29 @@ import pulumi_aws as aws
 from components import host, iam
 from components.naming import Scope
 
-# Amazon's own image and eight lines, rather than a third party's image in the way of all that leaves the VPC.
+# Amazon's own image and a few lines, rather than a third party's image in the way of all that leaves the VPC. Swap
+# comes first, as dnf can need more than a nano's 512 MB; then forwarding; the upgrade last, as nothing waits for it.
 # https://docs.aws.amazon.com/vpc/latest/userguide/work-with-nat-instances.html
+# https://repost.aws/knowledge-center/ec2-memory-swap-file
 USER_DATA: Final = """\
 #!/bin/bash
-set -eu
-until dnf upgrade -y --releasever=latest && dnf install -y iptables-services; do sleep 10; done
+set -euo pipefail
+dd if=/dev/zero of=/swapfile bs=1M count=1024
+chmod 600 /swapfile
+mkswap /swapfile
+swapon /swapfile
+echo '/swapfile swap swap defaults 0 0' >> /etc/fstab
+
 echo 'net.ipv4.ip_forward = 1' > /etc/sysctl.d/90-nat.conf
 sysctl -p /etc/sysctl.d/90-nat.conf
+until dnf install -y iptables-services; do sleep 10; done
 systemctl enable --now iptables
 iptables -F FORWARD
-iptables -t nat -A POSTROUTING -o "$(ip -4 route show default | awk '{print $5; exit}')" -j MASQUERADE
+interface=$(ip -4 route show default | awk 'NR == 1 {print $5}')
+iptables -t nat -A POSTROUTING -o "${interface}" -j MASQUERADE
 service iptables save
+
+until dnf upgrade -y --releasever=latest; do sleep 10; done
 """
 
 
@@ -106,8 +117,7 @@ class NatInstance(pulumi.ComponentResource):
                 user_data=USER_DATA,
                 user_data_replace_on_change=True,
                 tags={"Name": f"{name}-nat-{zone}"},
-                # `pulumi up --replace` starts it anew from the image it had, and its user data then brings every
-                # package up to date. A newer image takes a destroy and an up: docs/operate.md#nat-instance
+                # `pulumi up --replace` creates it from the newest image: docs/operate.md#nat-instance
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[args.internet_route], ignore_changes=["ami"]),
             )
             self.instance_ids[zone] = instance.id

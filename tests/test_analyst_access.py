@@ -56,6 +56,7 @@ def test_it_adds_a_host_lets_people_log_in_as_themselves_and_changes_nothing_els
     without = {item.urn: item for item in with_access(stack, egress, "none").resources}
     added = [item for item in with_access(stack, egress).resources if without.get(item.urn) != item]
     allowed = {"-db", "-analyst", "-database-from-analyst", "-analyst-to-database", "-analyst-to-ssm"}
+    allowed |= {"-analyst-credits", "-dashboard"}
     allowed |= {"-ssm", "-ssm-from-analyst", "-ssmmessages"} if egress == "lambda-managed" else set()
     component = [item.name for item in added if not item.custom]
     assert component == [f"ev-population-{stack}"]
@@ -78,6 +79,7 @@ def test_it_has_no_key_no_public_address_and_the_smallest_size(stack: str, egres
     assert given["ami"] == IMAGE
     assert given["metadataOptions"] == {"httpTokens": "required", "httpPutResponseHopLimit": 1}
     assert given["rootBlockDevice"]["encrypted"] is True
+    assert given["creditSpecification"] == {"cpuCredits": "unlimited"}, "a t4g has no launch credits"
     assert "userData" not in given, "it could install nothing from where it stands"
 
 

@@ -213,7 +213,7 @@ class TestCost:
         assert counted("RDS storage") == database["allocatedStorage"]
         assert counted("Secrets Manager endpoint") == sum(len(item.inputs.get("subnetIds", [])) for item in endpoints)
         assert counted("secrets") == len(recording.of("aws:secretsmanager/secret:Secret")) + 1, "and RDS' own"
-        assert counted("alarms") + counted("its alarm") == sum(watched)
+        assert counted("alarms") + counted("its alarms") == sum(watched)
         assert counted("dashboard") == len(recording.of("aws:cloudwatch/dashboard:Dashboard"))
         assert counted("KMS key") == len(recording.of("aws:kms/key:Key"))
         assert counted("NAT gateway") == len(recording.of("aws:ec2/natGateway:NatGateway"))
@@ -231,11 +231,13 @@ def test_a_way_in_for_people_costs_what_the_program_adds_for_it(stack: str, egre
     def added(typ: str) -> int:
         return len(with_it.of(typ)) - len(without.of(typ))
 
-    quantities = {line[0].split(" ")[0].strip(","): first_number(line[1]) for line in table[1:-1]}
+    quantities = {line[0].partition(",")[0]: first_number(line[1]) for line in table[1:-1]}
     assert quantities.pop("t4g.nano") == added("aws:ec2/instance:Instance") == 1
-    assert quantities.pop("its") == 1
-    assert quantities == ({"Systems": 2} if added("aws:ec2/vpcEndpoint:VpcEndpoint") else {})
-    for typ in ("cloudwatch/metricAlarm:MetricAlarm", "ec2/eip:Eip", "secretsmanager/secret:Secret"):
+    assert quantities.pop("its volume") == 1
+    assert quantities.pop("its alarm") == added("aws:cloudwatch/metricAlarm:MetricAlarm") == 1
+    endpoints = added("aws:ec2/vpcEndpoint:VpcEndpoint")
+    assert quantities == ({"Systems Manager endpoints": endpoints} if endpoints else {})
+    for typ in ("ec2/eip:Eip", "secretsmanager/secret:Secret"):
         assert added(f"aws:{typ}") == 0
 
 

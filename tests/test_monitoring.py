@@ -36,10 +36,27 @@ def test_everything_that_can_go_wrong_has_an_alarm(stack: str) -> None:
 
 def test_a_nat_instance_has_one_too_in_every_zone() -> None:
     found = roles(record_stack("prod", egress="nat-instance"), "prod") - MINIMAL
-    assert found == {f"nat-ap-northeast-1{letter}-down" for letter in "acd"}
+    assert found == {f"nat-ap-northeast-1{letter}-{what}" for letter in "acd" for what in ("down", "credits")}
     down = record_stack("dev", egress="nat-instance").one(ALARM, "down").inputs
     assert down["dimensions"] == {"InstanceId": "ev-population-dev-nat-ap-northeast-1a-id"}
     assert down["treatMissingData"] == "breaching", "an instance that is gone reports nothing"
+
+
+@pytest.mark.parametrize(
+    ("role", "instance"),
+    [("nat-ap-northeast-1a-credits", "nat-ap-northeast-1a-id"), ("analyst-credits", "analyst-id")],
+)
+def test_an_instance_that_costs_more_than_its_hours_has_an_alarm(role: str, instance: str) -> None:
+    given = alarm(role, egress="nat-instance", analystAccess="ssm")
+    assert given["namespace"] == "AWS/EC2"
+    assert given["metricName"] == "CPUSurplusCreditsCharged"
+    assert given["dimensions"] == {"InstanceId": f"ev-population-dev-{instance}"}
+    assert given["statistic"] == "Maximum"
+    assert given["comparisonOperator"] == "GreaterThanOrEqualToThreshold"
+    assert given["threshold"] == 1, "vCPU-minutes that AWS bills"
+    assert given["period"] == 3600, "surplus credits are charged by the hour"
+    assert given["treatMissingData"] == "notBreaching"
+    assert given["okActions"] == [TOPIC]
 
 
 @pytest.mark.parametrize(("stack", "egress"), STACK_VARIANTS)
@@ -55,7 +72,7 @@ def test_every_alarm_tells_the_topic_says_what_to_do_and_leads_to_the_runbook(st
 @pytest.mark.skipif(not (PROJECT / RUNBOOK).exists(), reason="the runbook is not written yet")
 @pytest.mark.parametrize("egress", ["nat-gateway", "nat-instance"])
 def test_every_place_in_the_runbook_that_an_alarm_leads_to_is_there(egress: str) -> None:
-    recording = record_stack("prod", egress=egress)
+    recording = record_stack("prod", egress=egress, analystAccess="ssm")
     wanted = {item.inputs["alarmDescription"].rsplit("#", 1)[1] for item in recording.of(ALARM)} | {"stopped-run"}
     headings = re.findall(r"^#+ (.+)$", (PROJECT / RUNBOOK).read_text(), re.MULTILINE)
     anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
@@ -122,7 +139,8 @@ class TestFreshness:
         self, schedule: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         recording = record_stack("dev", schedule=schedule)
-        assert roles(recording) - {"nat-ap-northeast-1a-down"} == MINIMAL - {"stale"}
+        of_nat = {"nat-ap-northeast-1a-down", "nat-ap-northeast-1a-credits"}
+        assert roles(recording) - of_nat == MINIMAL - {"stale"}
         body = recording.one("aws:cloudwatch/dashboard:Dashboard").inputs["dashboardBody"]
         assert "There is no alarm on freshness" in body
 

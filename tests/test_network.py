@@ -1,5 +1,9 @@
 """The network: who is where, who may talk to whom, and what it takes to get out."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.pulumi_mocks import (
@@ -181,12 +185,33 @@ class TestNat:
         given = instance.inputs
         assert given["ami"] == IMAGE
         assert given["sourceDestCheck"] is False, "it forwards what is not addressed to it"
+        assert given["creditSpecification"] == {"cpuCredits": "unlimited"}, "a t4g has no launch credits"
+        assert given["userDataReplaceOnChange"] is True, "user data runs at the first boot only"
         assert "keyName" not in given
         assert given["metadataOptions"]["httpTokens"] == "required"
         assert given["rootBlockDevice"]["encrypted"] is True
         assert given["maintenanceOptions"] == {"autoRecovery": "default"}
-        assert "MASQUERADE" in given["userData"]
-        assert "ip_forward = 1" in given["userData"]
+
+    def test_a_nat_instance_has_swap_before_it_installs_and_forwards_before_it_upgrades(self) -> None:
+        script = record_stack("dev", egress="nat-instance").one(INSTANCE).inputs["userData"]
+        steps = ["swapon ", "ip_forward = 1", "dnf install", "MASQUERADE", "service iptables save", "dnf upgrade"]
+        places = [script.index(step) for step in steps]
+        assert places == sorted(places), "512 MB are too few for dnf, and extract waits for the forwarding"
+
+    def test_a_nat_instances_user_data_is_a_script_that_bash_can_read(self) -> None:
+        script = record_stack("dev", egress="nat-instance").one(INSTANCE).inputs["userData"]
+        assert script.startswith("#!/bin/bash\nset -euo pipefail\n")
+        assert len(script.encode()) <= 16_384, "EC2 takes no more"
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+    @pytest.mark.exhaustive
+    def test_shellcheck_finds_nothing_in_a_nat_instances_user_data(self) -> None:
+        script = record_stack("dev", egress="nat-instance").one(INSTANCE).inputs["userData"]
+        found = subprocess.run(
+            [Path(sys.executable).with_name("shellcheck"), "--enable=all", "-"],
+            input=script, text=True, capture_output=True, check=False,
+        )  # fmt: skip
+        assert found.returncode == 0, found.stdout
 
     def test_a_new_image_does_not_replace_a_nat_instance_by_itself(self) -> None:
         instance = record_stack("dev", egress="nat-instance").one(INSTANCE)
