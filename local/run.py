@@ -218,11 +218,15 @@ def _drop_ours(database: Database) -> None:
     handlers = str(PROJECT / "handlers")
     if handlers not in sys.path:
         sys.path.append(handlers)
-    from evdata.warehouse import drop_everything  # noqa: PLC0415
+    from evdata.errors import PipelineError  # noqa: PLC0415
+    from evdata.warehouse import drop_everything, translated  # noqa: PLC0415
 
     connection = database.connect()
     try:
-        drop_everything(connection)
+        with translated():
+            drop_everything(connection)
+    except PipelineError as error:
+        raise LocalError(f"--fresh: {error}") from None
     finally:
         connection.close()
 

@@ -88,7 +88,7 @@ def _leftovers(connection: Connection, of: datetime) -> list[str]:
         cursor.execute(
             """
             SELECT 'staging table ' || tablename FROM pg_tables
-              WHERE schemaname = 'ev_pipeline_internal' AND tablename NOT IN ('part', 'rejected')
+              WHERE schemaname = 'ev_pipeline_internal' AND tablename NOT IN ('part', 'rejected', 'made')
               AND substring(tablename from '[0-9]{14}') <= %(time)s
             UNION ALL SELECT 'staged part ' || part || ' of ' || manifest_key FROM ev_pipeline_internal.part
               WHERE manifest_key <= %(key)s

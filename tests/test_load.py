@@ -180,6 +180,7 @@ def test_published_json_names_the_version_in_the_table(pipeline: Pipeline) -> No
 def test_nothing_stays_in_staging(pipeline: Pipeline) -> None:
     pipeline.run("first")
     assert pipeline.query("SELECT tablename FROM pg_tables WHERE schemaname = 'ev_pipeline_internal' ORDER BY 1") == [
+        ("made",),
         ("part",),
         ("rejected",),
     ]

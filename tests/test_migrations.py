@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 import secrets
 from collections.abc import Iterator
 from typing import Any, Final
@@ -14,6 +15,7 @@ from psycopg2.errors import InsufficientPrivilege
 from evdata import dataset as contract
 from evdata import schema, warehouse
 from evdata.dataset import DATASET
+from evdata.errors import DatabaseError, TransientError
 from evdata.schema import INTERNAL
 from local.postgres import Database, temporary_database
 from tests import catalog
@@ -146,21 +148,167 @@ def test_what_somebody_built_upon_a_view_is_not_taken_from_them(first_release: S
     assert warehouse._version(first_release.connection) == "0001", "all of a migration or nothing"
 
 
-def test_the_way_back_leads_to_a_database_without_views_and_forth_again(session: Session) -> None:
+def test_the_way_back_leaves_nothing_and_the_way_forth_makes_it_all_again(session: Session) -> None:
     warehouse.migrate(session.connection)
     session.commit(ONE_VEHICLE)
-    warehouse._alembic(session.connection, "downgrade", "0001")
-    assert session.views() == set()
+    warehouse.drop_everything(session.connection)
+    assert catalog.relations(session.query) == set()
     assert session.schemas() == set()
-    assert session.query("SELECT has_table_privilege('ev_reader', 'electric_vehicle_us', 'SELECT')") == [(False,)]
     warehouse.migrate(session.connection)
     assert session.views() == NOW
-    assert session.query("SELECT vehicles FROM ev_by_county") == [(1,)]
+    assert session.query("SELECT count(*) FROM ev_by_county") == [(0,)]
+
+
+def test_tables_of_a_newer_release_are_left_to_it(session: Session) -> None:
+    warehouse.migrate(session.connection)
+    session.commit("UPDATE ev_alembic_version SET version_num = '9999'")
+    for attempt in (warehouse.migrate, warehouse.drop_everything):
+        with pytest.raises(TransientError, match=r"at revision 9999 and this function knows them up to \d{4}: a newer"):
+            attempt(session.connection)
+    assert session.views() == NOW
 
 
 def test_a_database_of_the_first_release_can_be_taken_down_whole(first_release: Session) -> None:
     warehouse.drop_everything(first_release.connection)
     assert catalog.relations(first_release.query) == set()
+
+
+# --- What belongs to others ---
+
+THEIRS: Final = {
+    "VIEW public.ev_growth": "CREATE VIEW ev_growth AS SELECT 7 AS n",
+    "MATERIALIZED VIEW public.ev_moves": "CREATE MATERIALIZED VIEW ev_moves AS SELECT 7 AS n",
+    "TABLE public.ev_by_county": "CREATE TABLE ev_by_county (n int)",
+    "TABLE public.pipeline_run": "CREATE TABLE pipeline_run (n int)",
+    "VIEW public.electric_vehicle_us_history": "CREATE VIEW electric_vehicle_us_history AS SELECT 7 AS n",
+    "SEQUENCE public.rejected_row": "CREATE SEQUENCE rejected_row",
+    "FUNCTION public.electric_vehicle_us_as_of(timestamptz)": (
+        "CREATE FUNCTION electric_vehicle_us_as_of(timestamptz) RETURNS int LANGUAGE sql AS 'SELECT 7'"
+    ),
+    "SCHEMA ev_pipeline_internal": "CREATE SCHEMA ev_pipeline_internal",
+}
+
+
+def _everything(session: Session) -> list[tuple[Any, ...]]:
+    return session.query(
+        "SELECT 'relation', oid, relname FROM pg_class WHERE oid >= 16384 UNION ALL "
+        "SELECT 'function', oid, proname FROM pg_proc WHERE oid >= 16384 UNION ALL "
+        "SELECT 'schema', oid, nspname FROM pg_namespace WHERE oid >= 16384 ORDER BY 1, 2"
+    )
+
+
+@pytest.mark.parametrize("what", THEIRS)
+def test_what_stands_in_the_way_in_a_new_database_is_refused_by_name_and_stays(session: Session, what: str) -> None:
+    session.commit(THEIRS[what])
+    before = _everything(session)
+    way_out = re.escape(f"already has {what}, which the pipeline did not make and neither")
+    with pytest.raises(DatabaseError, match=f"{way_out}.*Rename what is yours, such as with ALTER {re.escape(what)}"):
+        warehouse.migrate(session.connection)
+    session.connection.rollback()
+    assert _everything(session) == before
+
+
+def test_all_that_stands_in_the_way_is_named_at_once(session: Session) -> None:
+    session.commit("CREATE VIEW ev_growth AS SELECT 7 AS n; CREATE TABLE pipeline_run (n int)")
+    with pytest.raises(DatabaseError, match=r"already has VIEW public\.ev_growth, TABLE public\.pipeline_run, which"):
+        warehouse.migrate(session.connection)
+
+
+def test_like_names_of_other_kinds_or_in_other_schemas_are_in_nobodys_way(session: Session) -> None:
+    session.commit(
+        "CREATE SCHEMA theirs; CREATE VIEW theirs.ev_growth AS SELECT 7 AS n; "
+        "CREATE TABLE theirs.pipeline_run (n int); "
+        "CREATE FUNCTION electric_vehicle_us_as_of(date) RETURNS int LANGUAGE sql AS 'SELECT 7'; "
+        "CREATE FUNCTION ev_growth() RETURNS int LANGUAGE sql AS 'SELECT 7'"
+    )
+    before = _everything(session)
+    warehouse.migrate(session.connection)
+    warehouse.drop_everything(session.connection)
+    assert _everything(session) == before
+
+
+def test_a_view_that_the_first_release_did_not_make_is_somebody_elses(first_release: Session) -> None:
+    first_release.commit("CREATE VIEW ev_moves AS SELECT 7 AS n")
+    with pytest.raises(DatabaseError, match=r"already has VIEW public\.ev_moves, which"):
+        warehouse.migrate(first_release.connection)
+    first_release.connection.rollback()
+    assert first_release.query("SELECT n FROM ev_moves") == [(7,)]
+    assert warehouse._version(first_release.connection) == "0001"
+
+
+def _migrate_again(session: Session) -> None:
+    """Do what the next migration does after its own changes."""
+    warehouse._alembic(session.connection, "upgrade", "head")
+
+
+def test_a_view_that_somebody_put_in_the_place_of_ours_is_theirs(session: Session) -> None:
+    warehouse.migrate(session.connection)
+    session.commit("DROP VIEW ev_growth; CREATE VIEW ev_growth AS SELECT 7 AS n")
+    with pytest.raises(DatabaseError, match=r"already has VIEW public\.ev_growth, which"):
+        _migrate_again(session)
+    session.connection.rollback()
+    warehouse.drop_everything(session.connection)
+    assert catalog.relations(session.query) == {"ev_growth"}
+    assert session.query("SELECT n FROM ev_growth") == [(7,)]
+
+
+def test_a_table_that_somebody_put_in_the_place_of_ours_is_not_dropped(session: Session) -> None:
+    warehouse.migrate(session.connection)
+    session.commit("DROP TABLE rejected_row; CREATE TABLE rejected_row (n int)")
+    for attempt in (_migrate_again, lambda session: warehouse.drop_everything(session.connection)):
+        with pytest.raises(DatabaseError, match=r"already has TABLE public\.rejected_row, which"):
+            attempt(session)
+        session.connection.rollback()
+    assert session.query("SELECT n FROM rejected_row") == []
+
+
+def test_a_view_that_changes_keeps_its_readers_and_what_was_built_on_it(session: Session) -> None:
+    warehouse.migrate(session.connection)
+    session.commit(
+        "CREATE OR REPLACE VIEW ev_by_model_year AS SELECT model_year, count(*) AS vehicles, "
+        "0::bigint AS battery_electric, 0::bigint AS plug_in_hybrid FROM electric_vehicle_us GROUP BY 1;"
+        "GRANT SELECT ON ev_by_model_year TO PUBLIC; CREATE VIEW mine AS SELECT battery_electric FROM ev_by_model_year;"
+        + ONE_VEHICLE
+    )
+    assert session.query("SELECT * FROM mine") == [(0,)]
+    _migrate_again(session)
+    assert session.query("SELECT * FROM mine") == [(1,)], (
+        "the contract's definition is back, and the view upon it stands"
+    )
+    assert session.query("SELECT has_table_privilege('public', 'ev_by_model_year', 'SELECT')") == [(True,)]
+
+
+def test_what_somebody_built_upon_a_table_stops_the_way_back_by_name(session: Session) -> None:
+    warehouse.migrate(session.connection)
+    session.commit("CREATE VIEW mine AS SELECT make FROM electric_vehicle_us;" + ONE_VEHICLE)
+    told = r"view mine depends on table electric_vehicle_us\. Nothing was changed\. Drop"
+    with pytest.raises(DatabaseError, match=told), warehouse.translated():
+        warehouse.drop_everything(session.connection)
+    session.connection.rollback()
+    assert session.query("SELECT make FROM mine") == [("HYUNDAI",)]
+    assert session.views() == NOW
+
+
+def test_a_table_put_into_the_internal_schema_is_not_dropped_with_it(session: Session) -> None:
+    warehouse.migrate(session.connection)
+    session.commit(f"CREATE TABLE {INTERNAL}.theirs (n int)")
+    told = rf"table {INTERNAL}\.theirs depends on schema {INTERNAL}"
+    with pytest.raises(DatabaseError, match=told), warehouse.translated():
+        warehouse.drop_everything(session.connection)
+    session.connection.rollback()
+    assert session.query(f"SELECT * FROM {INTERNAL}.theirs") == []
+
+
+def test_as_of_reads_our_tables_whatever_the_readers_search_path(session: Session) -> None:
+    warehouse.migrate(session.connection)
+    session.commit(
+        ONE_VEHICLE + "; CREATE SCHEMA theirs; CREATE TABLE theirs.electric_vehicle_us (LIKE electric_vehicle_us); "
+        "SET search_path TO theirs"
+    )
+    as_of = "public.electric_vehicle_us_as_of('2023-07-01')"
+    assert session.query(f"SELECT dol_vehicle_id FROM {as_of}") == [(1,)]
+    plan = "".join(line for (line,) in session.query(f"EXPLAIN SELECT * FROM {as_of} WHERE dol_vehicle_id = 1"))
+    assert "Function Scan" not in plan, "the planner looks into the function"
 
 
 # --- The internal schema, which was `staging` ---

@@ -110,6 +110,7 @@ def test_two_executions_at_once_publish_the_version_once(pipeline: Pipeline, sou
     assert table(pipeline) == whole(number)
     assert pipeline.query("SELECT count(*) FROM electric_vehicle_us_history") == [(0 if first else 39,)]
     assert pipeline.query("SELECT tablename FROM pg_tables WHERE schemaname = 'ev_pipeline_internal' ORDER BY 1") == [
+        ("made",),
         ("part",),
         ("rejected",),
     ]

@@ -5,7 +5,7 @@ from typing import Final
 from psycopg2 import sql
 from psycopg2.sql import Composable, Identifier, Literal
 
-from evdata.contract import Column, Dataset
+from evdata.contract import Column, Dataset, View
 
 # Where parts wait on their way into the tables: a name that nobody else gives a schema.
 INTERNAL: Final = "ev_pipeline_internal"
@@ -29,8 +29,8 @@ def definitions(columns: tuple[Column, ...]) -> Composable:
 
 
 def create_tables(dataset: Dataset) -> Composable:
-    """Return the DDL of the current table, its history, the as-of function, and their comments."""
-    table, history, as_of = _relations(dataset)
+    """Return the DDL of the current table and its history."""
+    table, history, _ = _relations(dataset)
     return sql.SQL(
         """
         CREATE TABLE {table} (
@@ -48,26 +48,35 @@ def create_tables(dataset: Dataset) -> Composable:
           PRIMARY KEY ({key}, valid_from),
           CHECK (valid_from < valid_to)
         );
-        CREATE FUNCTION {as_of}(moment timestamptz) RETURNS SETOF {table} LANGUAGE sql STABLE AS $$
-          SELECT {names}, valid_from, loaddate FROM {table} WHERE valid_from <= moment
-          UNION ALL
-          SELECT {names}, valid_from, loaddate FROM {history} WHERE valid_from <= moment AND moment < valid_to
-        $$;
-        {comments}
         """
     ).format(
         table=table,
         history=history,
-        as_of=as_of,
         definitions=definitions(dataset.columns),
-        names=names(dataset.columns),
         key=Identifier(dataset.key),
-        comments=describe_tables(dataset),
     )
 
 
+def create_as_of(dataset: Dataset) -> Composable:
+    """Return the DDL of the as-of function; one of ours that is there is replaced and keeps its grants.
+
+    Its tables are named with their schema: PostgreSQL reads the body under the caller's search_path. A SET clause would
+    do that too, and keep the planner from looking into the function.
+    """
+    table, history, as_of = _relations(dataset)
+    return sql.SQL(
+        """
+        CREATE OR REPLACE FUNCTION {as_of}(moment timestamptz) RETURNS SETOF {table} LANGUAGE sql STABLE AS $$
+          SELECT {names}, valid_from, loaddate FROM {table} WHERE valid_from <= moment
+          UNION ALL
+          SELECT {names}, valid_from, loaddate FROM {history} WHERE valid_from <= moment AND moment < valid_to
+        $$;
+        """
+    ).format(table=table, history=history, as_of=as_of, names=names(dataset.columns))
+
+
 def describe_tables(dataset: Dataset) -> Composable:
-    """Return the DDL of the comments on what `create_tables` makes."""
+    """Return the DDL of the comments on the tables and the as-of function."""
     table, history, as_of = _relations(dataset)
     comments = [
         sql.SQL("COMMENT ON COLUMN {}.{} IS {};").format(target, Identifier(name), Literal(comment))
@@ -94,53 +103,41 @@ def describe_tables(dataset: Dataset) -> Composable:
 
 def _relations(dataset: Dataset) -> tuple[Identifier, Identifier, Identifier]:
     return (
-        Identifier(dataset.table),
-        Identifier(f"{dataset.table}_history"),
-        Identifier(f"{dataset.table}_as_of"),
+        Identifier("public", dataset.table),
+        Identifier("public", f"{dataset.table}_history"),
+        Identifier("public", f"{dataset.table}_as_of"),
     )
 
 
-def create_views(dataset: Dataset) -> Composable:
-    """Return the DDL of the views and their comments; a view that is there already is made anew.
-
-    Not CASCADE: what somebody built on a view is theirs, and the migration fails with its name.
-    """
-    views = [
-        sql.SQL("CREATE VIEW {name} ({columns}) AS {query}; COMMENT ON VIEW {name} IS {comment}; {comments}").format(
-            name=Identifier(view.name),
-            columns=sql.SQL(", ").join(Identifier(column.name) for column in view.columns),
-            query=sql.SQL(view.query),
-            comment=Literal(view.comment),
-            comments=sql.SQL(" ").join(
-                sql.SQL("COMMENT ON COLUMN {}.{} IS {};").format(
-                    Identifier(view.name), Identifier(column.name), Literal(column.comment)
-                )
-                for column in view.columns
-            ),
-        )
-        for view in dataset.views
-    ]
-    return sql.SQL("\n").join([drop_views(dataset), *views])
-
-
-def drop_views(dataset: Dataset) -> Composable:
-    """Return the DDL that takes away those of the views that are there."""
-    # The last first: a view may stand on one before it.
-    return sql.SQL(" ").join(
-        sql.SQL("DROP VIEW IF EXISTS {};").format(Identifier(view.name)) for view in reversed(dataset.views)
+def create_view(view: View) -> Composable:
+    """Return the DDL of a view and its comments; one of ours that is there is replaced."""
+    name = Identifier("public", view.name)
+    return sql.SQL(
+        "CREATE OR REPLACE VIEW {name} ({columns}) AS {query}; COMMENT ON VIEW {name} IS {comment}; {comments}"
+    ).format(
+        name=name,
+        columns=sql.SQL(", ").join(Identifier(column.name) for column in view.columns),
+        query=sql.SQL(view.query),
+        comment=Literal(view.comment),
+        comments=sql.SQL(" ").join(
+            sql.SQL("COMMENT ON COLUMN {}.{} IS {};").format(name, Identifier(column.name), Literal(column.comment))
+            for column in view.columns
+        ),
     )
+
+
+def tables(dataset: Dataset) -> tuple[str, ...]:
+    """Return the names of the tables that people may read, the dataset's own first."""
+    return (dataset.table, f"{dataset.table}_history", "pipeline_run", "rejected_row")
 
 
 def readable(dataset: Dataset) -> tuple[str, ...]:
     """Return the names of the tables and views that the reader may read: all that is not machinery."""
-    return (
-        *(dataset.table, f"{dataset.table}_history", "pipeline_run", "rejected_row"),
-        *(view.name for view in dataset.views),
-    )
+    return (*tables(dataset), *(view.name for view in dataset.views))
 
 
 def grant_reading(dataset: Dataset, *, machinery: tuple[str, ...] = ()) -> Composable:
-    """Return the DDL of the role that may read, and of its rights. For the end of every migration that makes something.
+    """Return the DDL of the role that may read, and of its rights.
 
     Roles belong to the server, not to the database: another database may have made it, or may be making it now, and a
     person's own server may not let this user make one. docs/data-dictionary.md says how to grant reading by hand then.
@@ -190,8 +187,8 @@ def grant_reading(dataset: Dataset, *, machinery: tuple[str, ...] = ()) -> Compo
         reader=Identifier(dataset.reader),
         name=Literal(dataset.reader),
         comment=Literal(f"May read {dataset.title}, its history, runs and views, and no more"),
-        readable=sql.SQL(", ").join(map(Identifier, readable(dataset))),
-        as_of=Identifier(f"{dataset.table}_as_of"),
+        readable=sql.SQL(", ").join(Identifier("public", name) for name in readable(dataset)),
+        as_of=_relations(dataset)[2],
         own=_OWNS_DATABASE,
         ours=Literal([*readable(dataset), *machinery]),
         internal=Literal(INTERNAL),
@@ -219,19 +216,21 @@ def revoke_reading(dataset: Dataset) -> Composable:
     ).format(
         reader=Identifier(dataset.reader),
         name=Literal(dataset.reader),
-        readable=sql.SQL(", ").join(map(Identifier, readable(dataset))),
-        as_of=Identifier(f"{dataset.table}_as_of"),
+        readable=sql.SQL(", ").join(Identifier("public", name) for name in readable(dataset)),
+        as_of=_relations(dataset)[2],
         own=_OWNS_DATABASE,
     )
 
 
 def drop_tables(dataset: Dataset) -> Composable:
     """Return the DDL that takes away what `create_tables` made."""
-    return sql.SQL("DROP FUNCTION IF EXISTS {as_of}(timestamptz); DROP TABLE IF EXISTS {history}, {table};").format(
-        as_of=Identifier(f"{dataset.table}_as_of"),
-        history=Identifier(f"{dataset.table}_history"),
-        table=Identifier(dataset.table),
-    )
+    table, history, _ = _relations(dataset)
+    return sql.SQL("DROP TABLE {history}, {table}").format(history=history, table=table)
+
+
+def drop_as_of(dataset: Dataset) -> Composable:
+    """Return the DDL that takes away what `create_as_of` made."""
+    return sql.SQL("DROP FUNCTION IF EXISTS {}(timestamptz)").format(_relations(dataset)[2])
 
 
 _OWNS_DATABASE = sql.SQL(

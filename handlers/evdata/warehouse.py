@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg2
+import psycopg2.errors
 from botocore.exceptions import BotoCoreError, ClientError
 
 from evdata.aws import aws_error, secrets_client
@@ -137,6 +138,12 @@ def translated() -> Iterator[None]:
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         # Out of reach, out of connections or disk, a password just rotated, a deadlock, a statement out of time.
         raise TransientError(f"PostgreSQL: {_first_line(error)}") from error
+    except psycopg2.errors.DependentObjectsStillExist as error:
+        dependent = "; ".join((error.diag.message_detail or "").splitlines())
+        raise DatabaseError(
+            f"PostgreSQL refused a statement: {_first_line(error)}: {dependent}. Nothing was changed. Drop or move "
+            "what depends on it and start again."
+        ) from error
     except psycopg2.Error as error:
         raise DatabaseError(f"PostgreSQL refused a statement: {_first_line(error)}") from error
 
@@ -153,14 +160,25 @@ def lock(cursor: "Cursor") -> None:
 
 def migrate(connection: "Connection") -> None:
     """Bring the schema to `HEAD`; a look at the version table when it is there already. Commits."""
-    if _version(connection) != HEAD:
+    found = _version(connection)
+    if found != HEAD:
+        _refuse_newer(found)
         _alembic(connection, "upgrade", "head")
+
+
+def _refuse_newer(found: str | None) -> None:
+    if found is not None and found > HEAD:
+        # While a deployment goes on, the function that is called next may be the one that knows it.
+        raise TransientError(
+            f"the database's tables are at revision {found} and this function knows them up to {HEAD}: a newer release "
+            "has migrated them. Wait for the deployment to end, or deploy that release again; tables do not go back."
+        )
 
 
 def drop_everything(connection: "Connection") -> None:
     """Take away all that the migrations made, and nothing else in the database. Commits."""
     if _version(connection) is not None:
-        _alembic(connection, "upgrade", "head")  # the way back starts where every database is alike
+        migrate(connection)  # the way back starts where every database is alike
         _alembic(connection, "downgrade", "base")
         with connection.cursor() as cursor:
             cursor.execute(f"DROP TABLE {VERSION_TABLE}")

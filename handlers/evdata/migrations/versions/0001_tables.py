@@ -1,13 +1,14 @@
 """The tables: current and history, runs and rejected rows.
 
-It used to make the first views, the reading role and the schema `staging` too: 0002 and 0003 make them now, and cope
-with a database that has them already.
+It used to make the as-of function, the first views, the reading role and the schema `staging` too. 0003 makes the
+schema under another name now, and `env.py` the rest.
 """
 
 from alembic import op
 
 from evdata.dataset import DATASET
-from evdata.schema import create_tables, drop_tables, drop_views
+from evdata.ownership import refuse_others
+from evdata.schema import create_tables, drop_tables, readable
 
 revision = "0001"
 down_revision = None
@@ -76,12 +77,12 @@ COMMENT ON COLUMN rejected_row.reasons IS 'Why it was not loaded';
 
 def upgrade() -> None:
     with op.get_bind().connection.cursor() as cursor:
+        refuse_others(cursor, readable(DATASET), function=f"{DATASET.table}_as_of")
         cursor.execute(create_tables(DATASET))
         cursor.execute(PIPELINE_TABLES)
 
 
 def downgrade() -> None:
     with op.get_bind().connection.cursor() as cursor:
-        cursor.execute(drop_views(DATASET))
         cursor.execute(drop_tables(DATASET))
         cursor.execute("DROP TABLE rejected_row, pipeline_run")

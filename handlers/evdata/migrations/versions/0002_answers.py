@@ -1,16 +1,18 @@
-"""The views of the contract, a comment on whatever lacked one, and the role that may read it all and no more.
+"""Comments on Alembic's own table.
 
-A database that 0001 made when it still made views has its views replaced; going back to 0001 leaves none.
+It used to make the contract's views, comments and the reader's rights too; `env.py` makes them now.
 """
 
 from alembic import op
 
-from evdata.dataset import DATASET
-from evdata.schema import create_views, describe_tables, drop_views, grant_reading, revoke_reading
+from evdata.ownership import refuse_others
 from evdata.warehouse import VERSION_TABLE
 
 revision = "0002"
 down_revision = "0001"
+
+# The first release made four views; a database of that release that has one of these has it from somebody else.
+VIEWS = ("ev_by_city", "ev_by_range", "ev_by_utility", "ev_by_legislative_district", "ev_moves")
 
 COMMENTS = f"""
 COMMENT ON TABLE {VERSION_TABLE} IS 'Which of the pipeline''s migrations this database has; Alembic''s own';
@@ -20,13 +22,9 @@ COMMENT ON COLUMN {VERSION_TABLE}.version_num IS 'The newest of them';
 
 def upgrade() -> None:
     with op.get_bind().connection.cursor() as cursor:
-        cursor.execute(create_views(DATASET))
-        cursor.execute(describe_tables(DATASET))
+        refuse_others(cursor, VIEWS)
         cursor.execute(COMMENTS)
-        cursor.execute(grant_reading(DATASET, machinery=(VERSION_TABLE,)))
 
 
 def downgrade() -> None:
-    with op.get_bind().connection.cursor() as cursor:
-        cursor.execute(revoke_reading(DATASET))
-        cursor.execute(drop_views(DATASET))
+    """Leave the comments."""

@@ -1,7 +1,8 @@
 """The schema of the staged parts, `staging` until now, gets a name that nobody else uses.
 
 A new database never has a schema `staging` of ours. In an older one, what 0001 and the runs made there moves, rows and
-all, and the schema goes unless something else is in it. Nothing of anybody else's is touched.
+all, and the schema goes unless something else is in it. Nothing of anybody else's is touched. From here on the
+migrations note what they make.
 
 A function of the earlier release that still runs meanwhile finds `staging.part` gone, or a revision that it does not
 know, and fails without having published anything. The next run does it all.
@@ -10,7 +11,9 @@ know, and fails without having published anything. The next run does it all.
 # ruff: noqa: S608 - the statements are made of constants
 from alembic import op
 
-from evdata.schema import INTERNAL
+from evdata.dataset import DATASET
+from evdata.ownership import claim, refuse_others
+from evdata.schema import INTERNAL, tables
 
 revision = "0003"
 down_revision = "0002"
@@ -82,12 +85,28 @@ COMMENT ON COLUMN {INTERNAL}.rejected.reasons IS 'Why it cannot be loaded';
 """
 
 
+# The releases before made these, or would have failed.
+VIEWS = (
+    *("ev_by_county", "ev_by_city", "ev_by_make_model", "ev_by_model_year", "ev_by_range", "ev_by_utility"),
+    *("ev_by_legislative_district", "ev_growth", "ev_moves"),
+)
+
+REGISTRY = f"""
+CREATE TABLE {INTERNAL}.made (object regclass PRIMARY KEY);
+COMMENT ON TABLE {INTERNAL}.made IS 'The tables and views in the schema public that the migrations made';
+COMMENT ON COLUMN {INTERNAL}.made.object IS 'One of them; an object that is not listed is somebody else''s';
+"""
+
+
 def upgrade() -> None:
     with op.get_bind().connection.cursor() as cursor:
+        refuse_others(cursor, ())
         cursor.execute(f"CREATE SCHEMA {INTERNAL}")
         cursor.execute(f"COMMENT ON SCHEMA {INTERNAL} IS '{_SCHEMA}'")
         cursor.execute(MOVE)
         cursor.execute(TABLES)
+        cursor.execute(REGISTRY)
+        claim(cursor, (*tables(DATASET), *VIEWS))
 
 
 def downgrade() -> None:
@@ -95,7 +114,7 @@ def downgrade() -> None:
     with op.get_bind().connection.cursor() as cursor:
         cursor.execute(
             "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(%s) AND relkind = 'r' "
-            "AND (relname IN ('part', 'rejected') OR relname ~ '^.+_[0-9]{14}_[0-9]{5}$')",
+            "AND (relname IN ('part', 'rejected', 'made') OR relname ~ '^.+_[0-9]{14}_[0-9]{5}$')",
             (INTERNAL,),
         )
         for (name,) in cursor.fetchall():
