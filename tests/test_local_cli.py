@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from evdata.warehouse import migrate
 from local.cli import main
 from local.display import Display
 from local.errors import LocalError
@@ -198,6 +199,20 @@ def test_output_that_no_terminal_reads_has_no_spinner_and_no_colours() -> None:
     assert "Deploy [x]" in text.getvalue()
     assert "3 things [y]" in text.getvalue(), "brackets were taken for markup"
     assert "console.aws" not in text.getvalue(), "the link leads where this run is not"
+
+
+def test_fresh_drops_nothing_that_somebody_built_on_and_says_on_what(run: Run, database: Database) -> None:
+    with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
+        migrate(connection)
+        cursor.execute("CREATE VIEW mine AS SELECT make FROM electric_vehicle_us")
+        connection.commit()
+        refused(
+            run("run", "--database-url", database.url, "--fresh"),
+            "--fresh: PostgreSQL refused a statement: cannot drop table electric_vehicle_us because other objects "
+            "depend on it: view mine depends on table electric_vehicle_us. Nothing was changed.",
+        )
+        cursor.execute("SELECT count(*) FROM mine, ev_growth")
+        assert cursor.fetchone() == (0,)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 4])

@@ -225,7 +225,7 @@ def revoke_reading(dataset: Dataset) -> Composable:
 def drop_tables(dataset: Dataset) -> Composable:
     """Return the DDL that takes away what `create_tables` made."""
     table, history, _ = _relations(dataset)
-    return sql.SQL("DROP TABLE {history}, {table}").format(history=history, table=table)
+    return sql.SQL("DROP TABLE {history}; DROP TABLE {table}").format(history=history, table=table)
 
 
 def drop_as_of(dataset: Dataset) -> Composable:
