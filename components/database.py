@@ -20,6 +20,9 @@ CERTIFICATE_AUTHORITY: Final = "rds-ca-rsa2048-g1"
 BACKUP_WINDOW: Final = "17:00-17:30"
 MAINTENANCE_WINDOW: Final = "sun:18:00-sun:19:00"
 SECRET_RECOVERY_DAYS: Final = 7
+# The oldest minor version of 13 under extended support, and so the oldest that RDS still creates.
+# https://docs.aws.amazon.com/AmazonRDS/latest/PostgreSQLReleaseNotes/postgresql-release-calendar.html
+OLDEST_13: Final = 23
 
 # name, value, apply method, and why it is not left at its default
 PARAMETERS: Final = (
@@ -58,6 +61,8 @@ class Database(pulumi.ComponentResource):
         super().__init__("ev-population:index:Database", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         settings = args.settings
+        if warning := version_warning(settings.postgres_version):
+            pulumi.log.warn(warning, self)
 
         subnet_group = aws.rds.SubnetGroup(
             f"{name}-db", description=f"Isolated subnets of {name}", subnet_ids=args.subnet_ids, opts=child
@@ -89,7 +94,11 @@ class Database(pulumi.ComponentResource):
             identifier=name,
             engine="postgres",
             engine_version=settings.postgres_version,
-            # A version given by its major takes minor upgrades; one given to the minor stays there.
+            # A major version takes minor upgrades by itself; a minor version stays where it is. State keeps a major
+            # version as it is written (compareActualEngineVersion, provider v6.47, internal/service/rds/verify.go), so
+            # no later update sends RDS back to an older minor version. The fault behind
+            # https://github.com/hashicorp/terraform-provider-aws/pull/49496 takes a minor version in state: after an
+            # import, or on the way from 17.9 back to 17. docs/operate.md#upgrade-postgresql says what to do.
             auto_minor_version_upgrade="." not in settings.postgres_version,
             allow_major_version_upgrade=True,  # only ever by a change of postgresVersion
             engine_lifecycle_support=lifecycle_support(settings.postgres_major),
@@ -121,7 +130,9 @@ class Database(pulumi.ComponentResource):
             skip_final_snapshot=not settings.durable,
             # The subnet group's name has a suffix that is new with every stack, so an older snapshot is not in the way.
             final_snapshot_identifier=pulumi.Output.concat(subnet_group.name, "-final"),
-            apply_immediately=not settings.durable,
+            # A change that waits for the maintenance window breaks the next `up`: the parameter group of the old major
+            # version is deleted while the instance still runs on it.
+            apply_immediately=True,
             performance_insights_enabled=True,
             performance_insights_kms_key_id=args.key_arn,
             performance_insights_retention_period=7,  # days, free of charge
@@ -131,6 +142,9 @@ class Database(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 protect=settings.deletion_protection,
+                # The provider cannot change it on a live instance, so leaving 13 would show a diff for ever.
+                # https://github.com/hashicorp/terraform-provider-aws/issues/40870
+                ignore_changes=["engine_lifecycle_support"],
                 depends_on=[*log_groups, *([monitoring.permissions] if monitoring else [])],
             ),
         )
@@ -185,6 +199,18 @@ def master_secret_arn(secrets: Sequence[aws.rds.outputs.InstanceMasterUserSecret
     Empty after a creation that was cut short: raising here would stop the very `pulumi up` that mends it.
     """
     return str(secrets[0].secret_arn) if secrets else ""
+
+
+def version_warning(postgres_version: str) -> str | None:
+    """Return what to say about a version that RDS runs but no longer creates, None for every other."""
+    major, _, minor = postgres_version.partition(".")
+    if major != "13" or not minor or int(minor) >= OLDEST_13:
+        return None
+    return (
+        f"ev-population:postgresVersion is {postgres_version}, and RDS creates no new PostgreSQL instance before "
+        f"13.{OLDEST_13}. For a new stack, set 18. A stack that runs {postgres_version} keeps working; upgrade it in a "
+        "quiet hour: docs/operate.md#upgrade-postgresql"
+    )
 
 
 def lifecycle_support(postgres_major: int) -> str:

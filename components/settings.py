@@ -168,8 +168,9 @@ class Settings(BaseModel):
     egress: Annotated[Egress, Rule("nat-gateway, nat-instance or lambda-managed", "nat-gateway")]
     analyst_access: Annotated[AnalystAccess, Rule("none or ssm", "ssm")]
     postgres_version: Annotated[
-        Literal["13.20", "15", "16", "17", "18"],
-        Rule("a version that the load is tested on: 13.20, 15, 16, 17 or 18", '"18"'),
+        str,
+        Field(pattern=r"^(13|15|16|17|18)(\.\d{1,2})?$"),
+        Rule("a major version that the load supports (13, 15, 16, 17 or 18), or a minor version of one (17.9)", '"18"'),
     ]
     database_instance_class: Annotated[
         str,

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from components.database import master_secret_arn
-from tests.pulumi_mocks import Recording, Resource, record_stack
+from tests.pulumi_mocks import Recording, Resource, record_stack, record_stack_anew
 
 INSTANCE = "aws:rds/instance:Instance"
 KEY = "arn:aws:kms:ap-northeast-1:123456789012:key/11111111-2222"
@@ -70,10 +70,12 @@ def test_tls_is_forced_and_what_is_slow_or_changes_the_schema_is_logged() -> Non
 @pytest.mark.parametrize(
     ("version", "family", "minor_upgrades", "support"),
     [
+        ("13", "postgres13", True, "open-source-rds-extended-support"),
         ("13.20", "postgres13", False, "open-source-rds-extended-support"),
         ("15", "postgres15", True, "open-source-rds-extended-support-disabled"),
         ("16", "postgres16", True, "open-source-rds-extended-support-disabled"),
         ("17", "postgres17", True, "open-source-rds-extended-support-disabled"),
+        ("17.9", "postgres17", False, "open-source-rds-extended-support-disabled"),
         ("18", "postgres18", True, "open-source-rds-extended-support-disabled"),
     ],
 )
@@ -88,6 +90,28 @@ def test_every_version_has_its_parameter_group_and_support_plan(
     assert given["engineVersion"] == version
     assert given["autoMinorVersionUpgrade"] is minor_upgrades
     assert given["engineLifecycleSupport"] == support
+    assert given["allowMajorVersionUpgrade"] is True
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_a_change_of_version_is_whole_when_up_is_done(stack: str) -> None:
+    database = instance(stack)
+    assert database.inputs["applyImmediately"] is True, "the old parameter group is deleted in the same update"
+    assert database.ignore_changes == ("engineLifecycleSupport",), "no update can change it, so no preview may ask"
+
+
+@pytest.mark.parametrize(("version", "warned"), [("13.20", True), ("13.22", True), ("13.23", False), ("13", False)])
+def test_a_version_that_rds_no_longer_creates_is_deployed_with_a_warning(
+    version: str, *, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    recording = record_stack_anew("dev", {"postgresVersion": version})
+    assert recording.one(INSTANCE).inputs["engineVersion"] == version
+    expected = (
+        f"ev-population:postgresVersion is {version}, and RDS creates no new PostgreSQL instance before 13.23. For a "
+        f"new stack, set 18. A stack that runs {version} keeps working; upgrade it in a quiet hour: "
+        "docs/operate.md#upgrade-postgresql"
+    )
+    assert [item.message for item in caplog.records] == ([expected] if warned else [])
 
 
 @pytest.mark.parametrize("gb", [20, 10_000])
@@ -103,7 +127,7 @@ def test_prod_has_a_standby_backups_and_a_last_snapshot_and_cannot_be_deleted() 
     assert database.protect
     given = database.inputs
     assert given["multiAz"] is given["deletionProtection"] is True
-    assert given["skipFinalSnapshot"] is given["deleteAutomatedBackups"] is given["applyImmediately"] is False
+    assert given["skipFinalSnapshot"] is given["deleteAutomatedBackups"] is False
     assert given["backupRetentionPeriod"] == 35
     assert given["copyTagsToSnapshot"] is True
     assert given["monitoringInterval"] == 60
