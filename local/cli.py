@@ -102,6 +102,8 @@ def _run(options: argparse.Namespace, display: Display) -> int:
         display.outcome(f"{report.status}: {report.error}: {report.cause}", failed=True)
         display.line(f"The functions' logs: {State(options.stack).logs}")
     else:
+        if report.advice:
+            display.line(report.advice)
         display.outcome(f"SUCCEEDED in {report.seconds['total']:.1f} s. Look at the table:  {report.psql}")
         if report.page:
             display.line(f"The report, one page for any browser: {shown(report.page)}")
@@ -133,7 +135,10 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--source", metavar="URL", help="a Socrata server instead, such as https://data.wa.gov")
     run.add_argument("--dataset-id", type=_dataset_id, default=DATASET_ID, metavar="ID", help=f"default: {DATASET_ID}")
     run.add_argument(
-        "--rows-updated-at", type=_moment, metavar="ISO8601", help="the version that the served rows are (with --data)"
+        "--rows-updated-at",
+        type=_moment,
+        metavar="ISO8601",
+        help="the version that the served rows are (default: the file's date)",
     )
     run.add_argument("--database-url", metavar="postgresql://…", help="another server than the embedded one")
     run.add_argument("--force", action="store_true", help="extract and publish although the source is unchanged")

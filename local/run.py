@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,6 +54,8 @@ class Report:
     message: str = ""
     facts: list[str] = field(default_factory=list)
     psql: str = ""
+    published: str | None = None  # how publishing ended, if it came to that
+    advice: str = ""
     page: Path | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -63,6 +66,10 @@ class Report:
 
 def run(options: Options, display: Display) -> Report:
     """Do it. LocalError, or the program's own SettingsError, when it cannot be begun."""
+    if platform.system() != "Linux":
+        raise LocalError(
+            "The local run runs Lambda's own archives, which are for Linux: use Linux, WSL or a container."
+        )
     started = time.monotonic()
     report = Report()
     with ExitStack() as stack:
@@ -77,10 +84,6 @@ def _run(options: Options, display: Display, report: Report, stack: ExitStack) -
     from components.settings import Settings  # noqa: PLC0415
     from components.stack_config import load_stack_config  # noqa: PLC0415
 
-    if platform.system() != "Linux":
-        raise LocalError(
-            "The local run runs Lambda's own archives, which are for Linux: use Linux, WSL or a container."
-        )
     clock = _Clock(report.seconds)
     state = State(options.stack)
 
@@ -104,17 +107,19 @@ def _run(options: Options, display: Display, report: Report, stack: ExitStack) -
         report.psql = _way_in(options, database)
         step.detail = _describe(database)
 
-    from local.cloud import Cloud, functions_run_by  # noqa: PLC0415
-    from local.deploy import deploy  # noqa: PLC0415
+    from local.cloud import functions_run_by  # noqa: PLC0415
     from local.execution import collect_notifications, notifications  # noqa: PLC0415
     from local.runtime import Runtime  # noqa: PLC0415
 
     with clock("deploy"), display.step("Deploy") as step:
-        cloud = stack.enter_context(Cloud(region=region, log=state.logs / "cloud.log"))
-        deployment = deploy(cloud, database, stack=options.stack, config=config)
-        report.outputs = dict(deployment.outputs)
-        step.detail = f"{deployment.resources} resources of __main__.py, stack {options.stack}, region {region}"
+        cloud = stack.enter_context(_cloud(region, state))
+        step.detail = _deploy(cloud, database, report, options.stack, config)
 
+    replaces = _replaces(source, state, mark)
+    if replaces:
+        display.line(
+            "The file has the date of the version in the table and other content: it takes that version's place."
+        )
     bucket, folder = report.outputs["bucketName"], state.bucket(mark)
     put_back(cloud.client("s3"), bucket, folder)
     collect_notifications(cloud, report.outputs["topicArn"])
@@ -125,18 +130,38 @@ def _run(options: Options, display: Display, report: Report, stack: ExitStack) -
     stack.enter_context(functions_run_by(runtime.invoke))
     try:
         with clock("execution"):
-            _execute(cloud, runtime, report, display, force=options.force)
+            _execute(cloud, runtime, report, display, force=options.force or replaces)
     finally:
         runtime.close()
         take_away(cloud.client("s3"), bucket, folder)
-    report.notifications = notifications(cloud)
-    for invocation in runtime.invocations:
-        name = invocation.function.rpartition("-")[2]
-        report.memory[name] = max(report.memory.get(name, 0.0), invocation.peak_mb or 0.0)
+    _collect(report, notifications(cloud), runtime)
+    _remember(report, state, mark, source, options)
     if report.status == "SUCCEEDED":
         from local.facts import facts  # noqa: PLC0415
 
         report.facts, report.page = facts(database), state.keep_report(folder)
+
+
+def _cloud(region: str, state: State) -> Any:
+    from local.cloud import Cloud  # noqa: PLC0415
+
+    return Cloud(region=region, log=state.logs / "cloud.log")
+
+
+def _deploy(cloud: Any, database: Database, report: Report, stack: str, config: dict[str, str]) -> str:
+    """Deploy the program; return in words what came of it."""
+    from local.deploy import deploy  # noqa: PLC0415
+
+    deployment = deploy(cloud, database, stack=stack, config=config)
+    report.outputs = dict(deployment.outputs)
+    return f"{deployment.resources} resources of __main__.py, stack {stack}, region {cloud.region}"
+
+
+def _collect(report: Report, sent: list[dict[str, str]], runtime: Any) -> None:
+    report.notifications = sent
+    for invocation in runtime.invocations:
+        name = invocation.function.rpartition("-")[2]
+        report.memory[name] = max(report.memory.get(name, 0.0), invocation.peak_mb or 0.0)
 
 
 def _execute(cloud: Any, runtime: Any, report: Report, display: Display, *, force: bool) -> None:
@@ -158,6 +183,7 @@ def _execute(cloud: Any, runtime: Any, report: Report, display: Display, *, forc
     report.status, report.error, report.cause = outcome.status, outcome.error, outcome.cause
     report.states = [{"name": state.name, "status": state.status, "seconds": state.seconds} for state in outcome.states]
     report.counts = outcome.counts
+    report.published = outcome.published.get("status")
     report.message = str((outcome.published or outcome.extracted).get("message", ""))
 
 
@@ -181,6 +207,36 @@ def _source(options: Options, stack: ExitStack) -> Source:
         return elsewhere(options.source, dataset_id=options.dataset_id)
     return stack.enter_context(
         stand_in(options.data, dataset_id=options.dataset_id, rows_updated_at=options.rows_updated_at)
+    )
+
+
+def _remember(report: Report, state: State, mark: str, source: Source, options: Options) -> None:
+    """Write down which content stands in the table now, or say what to do about one that came too late."""
+    if report.published == "published":
+        state.remember_digest(mark, source.digest)
+    if report.published == "superseded":
+        report.advice = _older(options)
+
+
+def _replaces(source: Source, state: State, mark: str) -> bool:
+    """Whether the served file has the date of the published version and content that is not known to be the same."""
+    if source.version is None or source.digest is None:
+        return False
+    version = datetime.fromtimestamp(source.version, UTC)
+    published = state.published_version(mark)
+    if published is None or datetime.fromisoformat(published) != version:
+        return False
+    return state.published_digest(mark) != source.digest
+
+
+def _older(options: Options) -> str:
+    """What to do about a file that is older than the table."""
+    date = (
+        "" if options.rows_updated_at is not None else " (its date is the file's own; --rows-updated-at gives another)"
+    )
+    return (
+        f"Nothing was loaded: the table holds a newer version{date}. To load this one, start empty with --fresh, or "
+        "name another database with --database-url."
     )
 
 

@@ -1,5 +1,7 @@
 """Where the rows of a local run come from: the stand-in with a file or the sample, or a real Socrata server."""
 
+import gzip
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +26,8 @@ class Source:
 
     url: str
     description: str
+    version: int | None = None  # rowsUpdatedAt of what is served, epoch seconds; None where a portal decides
+    digest: str | None = None  # of the file that is served, uncompressed
 
 
 @contextmanager
@@ -42,7 +46,20 @@ def stand_in(data: Path | None, *, dataset_id: str, rows_updated_at: int | None)
         what = f"{data.name},"
     with OpenData(snapshot) as server:
         day = datetime.fromtimestamp(snapshot.rows_updated_at, UTC)
-        yield Source(url=server.url, description=f"{what} {len(snapshot.rows):,} rows, version {day:%Y-%m-%d}")
+        yield Source(
+            url=server.url,
+            description=f"{what} {len(snapshot.rows):,} rows, version {day:%Y-%m-%d}",
+            version=snapshot.rows_updated_at,
+            digest=_digest(data or SAMPLE),
+        )
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file's content, which is the same compressed or not."""
+    with path.open("rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if compressed else path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def elsewhere(url: str, *, dataset_id: str) -> Source:

@@ -3,12 +3,14 @@
 lock                    held by the run that is going on
 postgres/               the embedded server's data
 <database>/bucket/      the raw bucket's objects, by the fingerprint of the database they belong to
+<database>/published-file.sha256   the content of the file that was published last, if it was a file
 logs/                   of the last run: one file a function, and moto's
 ../report.html          the report that was written last, of whatever stack
 ../functions/           unpacked archives, shared by all stacks
 """
 
 import fcntl
+import json
 import os
 import shutil
 import time
@@ -61,6 +63,28 @@ class State:
     def bucket(self, fingerprint: str) -> Path:
         """The raw bucket's objects for one database."""
         return self.folder / fingerprint / "bucket"
+
+    def published_version(self, fingerprint: str) -> str | None:
+        """The version that was published last into one database, as its bucket says."""
+        try:
+            return str(json.loads((self.bucket(fingerprint) / "published.json").read_text())["dataset_version"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def published_digest(self, fingerprint: str) -> str | None:
+        """The digest of the file that was published last into one database."""
+        try:
+            return (self.folder / fingerprint / "published-file.sha256").read_text().strip()
+        except OSError:
+            return None
+
+    def remember_digest(self, fingerprint: str, digest: str | None) -> None:
+        """Write down the digest of the file that was just published; None after a version from elsewhere."""
+        path = self.folder / fingerprint / "published-file.sha256"
+        if digest is None:
+            path.unlink(missing_ok=True)
+        else:
+            path.write_text(f"{digest}\n")
 
     def forget(self, fingerprint: str | None = None) -> None:
         """Drop what is known of one database's bucket, or of every embedded one that ever was."""

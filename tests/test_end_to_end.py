@@ -4,6 +4,7 @@ The tests up to the line share one machine, run after run, in this order.
 """
 
 import gzip
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from local.embedded import running_server
-from local.snapshot import SAMPLE
+from local.snapshot import SAMPLE, SAMPLE_UPDATED_AT, Snapshot
 from tests.local_machine import PROJECT, SAMPLE_ROWS, UNCHANGED_STATES, Machine, Result, new_machine, succeeded
 
 SHARED = PROJECT.parent / "shared" / "data"
@@ -209,3 +210,32 @@ def test_fresh_starts_from_nothing(machine: Machine) -> None:
     assert fresh.report["counts"]["inserted"] == SAMPLE_ROWS
     assert machine.ask("SELECT count(*) FROM pipeline_run") == [(1,)]
     assert len(list(machine.home.glob("dev/*/bucket"))) == 1, "the bucket of the database that is gone is still there"
+
+
+@pytest.mark.exhaustive
+def test_a_file_is_known_by_its_content_and_not_by_its_date_alone(machine: Machine, tmp_path: Path) -> None:
+    with gzip.open(SAMPLE, "rt", encoding="utf-8", newline="") as sample:
+        lines = sample.read().splitlines(keepends=True)
+    file = tmp_path / "export.csv"
+    dated = ("--data", file, "--rows-updated-at", "2023-10-15T00:00:00Z")
+    file.write_text("".join(lines[:2001]), encoding="utf-8", newline="")
+    assert succeeded(machine.run(*dated)).report["counts"]["inserted"] == 2000
+    again = succeeded(machine.run(*dated))
+    assert again.report["counts"] == {}, "the same content of the same date is unchanged"
+    file.write_text("".join(lines[:1901]), encoding="utf-8", newline="")
+    other = succeeded(machine.run(*dated))
+    assert other.report["counts"]["removed"] == 100, "other content takes the place of what had its date"
+    assert "other content: it takes that version's place" in other.output
+    older = succeeded(machine.run("--data", file, "--rows-updated-at", "2023-01-01"))
+    assert (
+        "Nothing was loaded: the table holds a newer version. To load this one, start empty with --fresh"
+        in older.output
+    )
+    assert machine.ask("SELECT count(*) FROM electric_vehicle_us") == [(1900,)]
+
+
+def test_a_file_without_a_date_of_its_own_is_never_taken_for_the_sample(tmp_path: Path) -> None:
+    file = tmp_path / "export.csv"
+    file.write_text("DOL Vehicle ID\n1\n")
+    os.utime(file, (SAMPLE_UPDATED_AT, SAMPLE_UPDATED_AT))
+    assert Snapshot.from_csv(file).rows_updated_at != SAMPLE_UPDATED_AT
