@@ -17,6 +17,7 @@ from rich.console import Console
 from local.asking import add_commands
 from local.display import Display
 from local.errors import LocalError
+from local.mishaps import explain
 from local.report import add_command as add_report
 from local.report import shown
 from local.snapshot import DATASET_ID
@@ -44,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         Display(errors).error("stopped; what was published before stands, nothing half done does.")
         return 130
-    except Exception as error:
-        if type(error).__name__ not in {"SettingsError", "PackagingError"}:
-            raise
-        Display(errors).error(str(error))
+    except BrokenPipeError:
+        return 141  # as a shell counts it: whoever read has gone, like `head`
+    except Exception as error:  # noqa: BLE001 - nobody at a terminal is helped by a traceback
+        Display(errors).error(explain(error))
         return 1
     return code
 

@@ -103,15 +103,14 @@ class Cloud:
         self._undo.append(handler.close)
         for name, level in (("moto", logging.WARNING), ("werkzeug", logging.ERROR)):
             logger = logging.getLogger(name)
-            was = (logger.level, logger.propagate, list(logger.handlers))
             logger.setLevel(level)
             logger.propagate, logger.handlers = False, [handler]
-            self._undo.append(lambda logger=logger, was=was: _reset(logger, *was))  # type: ignore[misc]
+            # Threads of an execution that was stopped outlive the server; what they log is nobody's concern.
+            self._undo.append(lambda logger=logger: _silence(logger))  # type: ignore[misc]
 
 
-def _reset(logger: logging.Logger, level: int, propagate: bool, handlers: list[logging.Handler]) -> None:
-    logger.setLevel(level)
-    logger.propagate, logger.handlers = propagate, handlers
+def _silence(logger: logging.Logger) -> None:
+    logger.handlers = [logging.NullHandler()]
 
 
 @contextmanager
