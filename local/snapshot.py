@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Self
 
+from evdata import damage
+from evdata.contract import tidy
 from local.errors import LocalError
 
 DATASET_ID: Final = "f6w7-q2d2"
@@ -19,13 +21,14 @@ SAMPLE_UPDATED_AT: Final = 1_697_328_000  # 2023-10-15T00:00:00Z
 
 type Type = Literal["text", "number", "point"]
 
-# Field names that are not simply the display name in lower case, and types that are not text: what the portal itself
-# answers for this dataset. Any other dataset gets the rule alone. https://dev.socrata.com/foundry/data.wa.gov/f6w7-q2d2
+# Field names that are not simply the display name (here in lower case) with underscores, and types that are not text:
+# what the portal itself answers for this dataset. Any other dataset gets the rule alone.
+# https://dev.socrata.com/foundry/data.wa.gov/f6w7-q2d2
 _FIELDS: Final = {
-    "Postal Code": "zip_code",
-    "Electric Vehicle Type": "ev_type",
-    "Clean Alternative Fuel Vehicle (CAFV) Eligibility": "cafv_type",
-    "Vehicle Location": "geocoded_column",
+    "postal code": "zip_code",
+    "electric vehicle type": "ev_type",
+    "clean alternative fuel vehicle (cafv) eligibility": "cafv_type",
+    "vehicle location": "geocoded_column",
 }
 _TYPES: Final[Mapping[str, Type]] = {
     "electric_range": "number",
@@ -45,12 +48,16 @@ class Column:
 
     @classmethod
     def named(cls, heading: str) -> Self:
-        """The column that the portal would make of a heading; a field name given as heading stands for itself."""
-        slug = re.sub(r"[^a-z0-9]+", "_", heading.lower()).strip("_")
-        if slug[:1].isdigit() or heading.startswith("_"):
+        """The column that the portal would make of a heading; a field name given as heading stands for itself.
+
+        Neither case nor no-break spaces make another column of it.
+        """
+        name = tidy(heading)
+        slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+        if slug[:1].isdigit() or name.startswith("_"):
             slug = f"_{slug}"
-        field = _FIELDS.get(heading, slug)
-        return cls(name=heading, field=field, type=_TYPES.get(field, "text"))
+        field = _FIELDS.get(name.casefold(), slug)
+        return cls(name=name, field=field, type=_TYPES.get(field, "text"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,26 +106,19 @@ class Snapshot:
         reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
         try:
             headings = next(reader, [])
-            # Most values repeat thousands of times: one copy of each keeps the whole dataset within tens of megabytes.
-            rows = [tuple(map(sys.intern, row)) for row in reader if row]
+            columns = tuple(Column.named(heading) for heading in headings)
+            _judge_headings(path, headings, [column.field for column in columns], key)
+            rows = []
+            for row in reader:
+                if row and len(row) != len(columns):
+                    raise LocalError(
+                        f"--data {path} is not CSV of one shape: the record that ends in line {reader.line_num} has "
+                        f"{len(row)} values and the heading {len(columns)}."
+                    )
+                if row:  # most values repeat thousands of times: one copy of each keeps the whole dataset small
+                    rows.append(tuple(map(sys.intern, row)))
         except csv.Error as error:
             raise LocalError(f"--data {path} is not CSV: line {reader.line_num}: {error}.") from None
-        columns = tuple(Column.named(heading) for heading in headings)
-        fields = [column.field for column in columns]
-        if key is not None and key not in fields:
-            found = ", ".join(headings)
-            raise LocalError(
-                f"--data {path} has no column 'DOL Vehicle ID' (or 'dol_vehicle_id'), which tells the vehicles apart; "
-                f"its first line is: {found[:120]}{'…' if len(found) > 120 else ''}. Give an export of the dataset."
-            )
-        if twice := sorted({field for field in fields if fields.count(field) > 1}):
-            raise LocalError(f"--data {path} has two columns named {', '.join(twice)}; keep one of each.")
-        for number, row in enumerate(rows, start=2):
-            if len(row) != len(columns):
-                raise LocalError(
-                    f"--data {path} is not CSV of one shape: row {number} has {len(row)} values and the heading "
-                    f"{len(columns)}."
-                )
         if not rows:
             raise LocalError(f"--data {path} has a heading and no rows; give an export of the dataset.")
         return cls(
@@ -140,6 +140,18 @@ def _file_date(path: Path) -> int:
     return written + 1 if written == SAMPLE_UPDATED_AT else written
 
 
+def _judge_headings(path: Path, headings: Sequence[str], fields: Sequence[str], key: str | None) -> None:
+    """Raise LocalError unless the headings name the key, and each column once."""
+    if key is not None and key not in fields:
+        found = ", ".join(headings)
+        raise LocalError(
+            f"--data {path} has no column 'DOL Vehicle ID' (or 'dol_vehicle_id'), which tells the vehicles apart; "
+            f"its first line is: {found[:120]}{'…' if len(found) > 120 else ''}. Give an export of the dataset."
+        )
+    if twice := sorted({field for field in fields if fields.count(field) > 1}):
+        raise LocalError(f"--data {path} has two columns named {', '.join(twice)}; keep one of each.")
+
+
 def _text(path: Path) -> str:
     """The file's text; LocalError says why there is none."""
     try:
@@ -155,10 +167,6 @@ def _text(path: Path) -> str:
             raise LocalError(f"--data {path} is a broken gzip file; fetch it again.") from None
     if not data.strip():
         raise LocalError(f"--data {path} is empty; give a CSV export of the dataset, gzip-compressed or not.")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        raise LocalError(f"--data {path} is not CSV in UTF-8; give a CSV export of the dataset.")
-    return text
+    if found := damage.of_file(data) or damage.of_encoding(data):
+        raise LocalError(f"--data {path} {found.what}; {found.remedy}.")
+    return data.decode("utf-8-sig")

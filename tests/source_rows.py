@@ -83,8 +83,8 @@ FACTS: Final[Mapping[str, tuple[Mapping[str, str], Values, tuple[str, ...]]]] = 
         (),
     ),
     "zeros lost": (
-        {"state": "CT", "zip_code": "6103", "_2020_census_tract": "6037101110", "legislative_district": ""},
-        {"state": "CT", "postal_code": "06103", "census_tract": "06037101110", "legislative_district": None},
+        {"state": "CT", "zip_code": "6103", "_2020_census_tract": "9003524700", "legislative_district": ""},
+        {"state": "CT", "postal_code": "06103", "census_tract": "09003524700", "legislative_district": None},
         (),
     ),
     "odd text": (
@@ -110,16 +110,21 @@ POINTS: Final[Mapping[str, tuple[str, float | None, float | None]]] = {
     "nowhere": ("", None, None),
 }
 
-# What replaces a value, and the one reason that it gives. No two of a row concern the same field or rule.
+# What replaces a value, and the one reason that it gives. No two of a row concern the same field or rule: one that
+# changes the state brings a postal code and a tract that are right in any state, or in its own.
+ANYWHERE: Final = {"zip_code": "98103", "_2020_census_tract": "53033004800"}
 DEFECTS: Final[Mapping[str, tuple[Mapping[str, str], str]]] = {
     "no key": ({"dol_vehicle_id": ""}, "dol_vehicle_id is missing"),
     "a key of letters": ({"dol_vehicle_id": "12x"}, "dol_vehicle_id is '12x', expected a whole number"),
     "key 0": ({"dol_vehicle_id": "0"}, "dol_vehicle_id is 0, expected 1 to 9223372036854775807"),
     "no VIN": ({"vin_1_10": " "}, "vin_1_10 is missing"),
     "short VIN": ({"vin_1_10": "KM8K33"}, "vin_1_10 is 'KM8K33', expected 10 capitals or digits"),
-    "no state": ({"state": ""}, "state is missing"),
-    "a state in full": ({"state": "Washington"}, "state is 'Washington', expected 2 capitals"),
-    "letters in a ZIP code": ({"state": "WA", "zip_code": "V6B 1A1"}, "zip_code is 'V6B 1A1', expected 5 digits in WA"),
+    "no state": ({"state": "", **ANYWHERE}, "state is missing"),
+    "a state in full": ({"state": "Washington", **ANYWHERE}, "state is 'Washington', expected 2 capitals"),
+    "letters in a ZIP code": (
+        {"state": "WA", **ANYWHERE, "zip_code": "V6B 1A1"},
+        "zip_code is 'V6B 1A1', expected 5 digits in WA",
+    ),
     "no model year": ({"model_year": ""}, "model_year is missing"),
     "a model year long ago": ({"model_year": "1066"}, "model_year is 1066, expected 1900 to 2100"),
     "no make": ({"make": ""}, "make is missing"),
@@ -134,7 +139,10 @@ DEFECTS: Final[Mapping[str, tuple[Mapping[str, str], str]]] = {
         "geocoded_column is 'POINT (-192 47)', beyond 180 degrees",
     ),
     "no point": ({"geocoded_column": "here"}, "geocoded_column is 'here', expected 'POINT (longitude latitude)'"),
-    "a short tract": ({"_2020_census_tract": "53033"}, "_2020_census_tract is '53033', expected 11 digits"),
+    "a short tract": (
+        {"state": "WA", **ANYWHERE, "_2020_census_tract": "53033"},
+        "_2020_census_tract is '53033', expected 11 digits in WA",
+    ),
     "a NUL": (
         {"electric_utility": "PUGET\0SOUND"},
         "electric_utility is 'PUGET\\x00SOUND', which holds a NUL character",

@@ -3,7 +3,8 @@
 import pytest
 
 from evdata import contract
-from evdata.dataset import DATASET, US_STATES, census_tract, postal_code
+from evdata.contract import MAX_VALUE_CHARACTERS, NULL_MARKERS, SourceColumn
+from evdata.dataset import DATASET, TRACT_LEADING_ZEROS, US_STATES, ZIP_LEADING_ZEROS, census_tract, postal_code
 from evdata.errors import DriftError
 
 TYPES = {column.field: column.types[0] for column in DATASET.source_columns}
@@ -81,24 +82,60 @@ def test_headers_are_known_by_field_name_and_by_display_name(header: str, field:
     ("code", "state", "expected"),
     [
         ("98103", "WA", "98103"),
-        ("6385", "CT", "06385"),
-        ("501", "NY", "00501"),
+        (" 98103 ", "WA", "98103"),
+        ("98103.0", "WA", "98103"),
+        ("96205", "AP", "96205"),
+        ("", "WA", None),
         ("", "BC", None),
         ("V6B 1A1", "BC", "V6B 1A1"),
-        (" 98103 ", "WA", "98103"),
-        ("96205", "AP", "96205"),
+        # Each state whose codes begin with zeros, at the ends of its range.
+        *(("6001", "CT", "06001"), ("6928", "CT", "06928"), ("6385.0", "CT", "06385")),
+        *(("1001", "MA", "01001"), ("2791", "MA", "02791"), ("5501", "MA", "05501")),
+        *(("3901", "ME", "03901"), ("4992", "ME", "04992")),
+        *(("3031", "NH", "03031"), ("3897", "NH", "03897")),
+        *(("7001", "NJ", "07001"), ("8989", "NJ", "08989")),
+        *(("501", "NY", "00501"), ("544", "NY", "00544"), ("6390", "NY", "06390")),
+        *(("601", "PR", "00601"), ("795", "PR", "00795"), ("988", "PR", "00988")),
+        *(("2801", "RI", "02801"), ("2940", "RI", "02940")),
+        *(("801", "VI", "00801"), ("851", "VI", "00851")),
+        *(("5001", "VT", "05001"), ("5907", "VT", "05907")),
+        *(("9001", "AE", "09001"), ("9898", "AE", "09898")),
     ],
 )
-def test_postal_codes_get_their_leading_zeros_back_in_the_united_states(
+def test_postal_codes_get_their_leading_zeros_back_where_the_states_codes_have_them(
     code: str, state: str, expected: str | None
 ) -> None:
     assert postal_code(code, state) == expected
 
 
-@pytest.mark.parametrize("code", ["981035", "ABCDE", "98"])
-def test_a_postal_code_that_cannot_be_american_is_refused_for_an_american_state(code: str) -> None:
-    with pytest.raises(ValueError, match="expected 5 digits in WA"):
-        postal_code(code, "WA")
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [
+        *(
+            (code, "WA")
+            for code in ("981", "9810", "501", "98103-1234", "981035", "ABCDE", "98", "981.5", "\u0664\u0664\u0664")
+        ),
+        ("981", "MA"),  # 00981 is Puerto Rico's
+        ("6001", "MA"),
+        ("1001", "CT"),
+        ("5501", "VT"),  # 055 is Massachusetts'
+        ("3901", "NH"),
+        ("801", "PR"),
+        ("601", "VI"),
+        *((code, "NY") for code in ("1001", "502", "6391", "0")),
+        ("9001", "AP"),
+        ("9001", "AA"),
+        ("2801", "DC"),
+    ],
+)
+def test_a_postal_code_too_short_for_its_state_is_refused_and_not_made_another_states(code: str, state: str) -> None:
+    with pytest.raises(ValueError, match=f"expected 5 digits in {state}"):
+        postal_code(code, state)
+
+
+def test_leading_zeros_are_those_of_american_states() -> None:
+    assert set(ZIP_LEADING_ZEROS) == {"AE", "CT", "MA", "ME", "NH", "NJ", "NY", "PR", "RI", "VI", "VT"} <= US_STATES
+    assert set(TRACT_LEADING_ZEROS) == {"AL", "AK", "AZ", "AR", "CA", "CO", "CT"} <= US_STATES
 
 
 def test_military_post_counts_as_american_and_canada_does_not() -> None:
@@ -108,16 +145,45 @@ def test_military_post_counts_as_american_and_canada_does_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tract", "expected"), [("53033004800", "53033004800"), ("6041111002", "06041111002"), ("", None)]
+    ("tract", "state", "expected"),
+    [
+        ("53033004800", "WA", "53033004800"),
+        ("53033004800.0", "WA", "53033004800"),
+        ("06041111002", "WA", "06041111002"),  # a whole one is not judged by the address
+        ("", "WA", None),
+        *(
+            ("1001020100", "AL", "01001020100"),
+            ("2020000101", "AK", "02020000101"),
+            ("4013010101", "AZ", "04013010101"),
+        ),
+        *(
+            ("5001480100", "AR", "05001480100"),
+            ("6041111002", "CA", "06041111002"),
+            ("8001007801", "CO", "08001007801"),
+        ),
+        *(("9001010101", "CT", "09001010101"), ("6041111002.0", " CA ", "06041111002")),
+    ],
 )
-def test_census_tracts_have_eleven_digits(tract: str, expected: str | None) -> None:
-    assert census_tract(tract) == expected
+def test_census_tracts_get_their_leading_zero_back_where_the_states_number_has_one(
+    tract: str, state: str, expected: str | None
+) -> None:
+    assert census_tract(tract, state) == expected
 
 
-@pytest.mark.parametrize("tract", ["123", "530330048001", "5303300480x"])
-def test_a_census_tract_of_another_shape_is_refused(tract: str) -> None:
-    with pytest.raises(ValueError, match="expected 11 digits"):
-        census_tract(tract)
+@pytest.mark.parametrize(
+    ("tract", "state"),
+    [
+        *((tract, "WA") for tract in ("5303301190", "123", "530330048001", "5303300480x")),
+        ("6041111002", "WA"),
+        ("6041111002", "AR"),
+        ("604111100", "CA"),
+        ("1001020100", "DE"),
+        ("5303301190", "BC"),
+    ],
+)
+def test_a_census_tract_that_lost_another_digit_is_refused_and_not_made_another_states(tract: str, state: str) -> None:
+    with pytest.raises(ValueError, match=f"expected 11 digits in {state}"):
+        census_tract(tract, state)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +191,56 @@ def test_a_census_tract_of_another_shape_is_refused(tract: str) -> None:
 )
 def test_whole_numbers_lose_nothing_and_zero_can_mean_unknown(value: str, expected: str | None) -> None:
     assert contract.integer(1, 2000, unknown=0)(value) == expected
+
+
+@pytest.mark.parametrize(("value", "inside"), [("4", False), ("5", True), ("10", True), ("11", False)])
+def test_both_bounds_are_within(value: str, inside: bool) -> None:
+    rule = contract.integer(5, 10)
+    if inside:
+        assert rule(value) == value
+    else:
+        with pytest.raises(ValueError, match=f"is {value}, expected 5 to 10"):
+            rule(value)
+
+
+def test_zero_is_a_number_like_any_other_where_it_does_not_mean_unknown() -> None:
+    assert contract.integer(0, 10)("0") == "0"
+    with pytest.raises(ValueError, match="is 0, expected 1 to 10"):
+        contract.integer(1, 10)("0.0")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("98052.0", "98052"), ("0.0", "0"), ("53033005302.00", "53033005302"), ("5.", "5"), ("9" * 15 + ".0", "9" * 15)],
+)
+def test_a_whole_number_written_as_a_fraction_is_that_number(value: str, expected: str) -> None:
+    assert contract.without_fraction(value) == expected
+
+
+@pytest.mark.parametrize("value", ["9" * 16 + ".0", "1.5", ".0", "-1.0", "1.0.0", "1,0", "x.0", "1.0 "])
+def test_what_floating_point_cannot_hold_or_is_no_whole_number_is_left_alone(value: str) -> None:
+    assert contract.without_fraction(value) == value
+
+
+@pytest.mark.parametrize("marker", sorted(NULL_MARKERS))
+def test_a_null_marker_reads_as_blank_unless_the_column_says_that_it_is_a_true_value(marker: str) -> None:
+    assert SourceColumn(field="country", display="Country").read(f" {marker} ") == ""
+    own = SourceColumn(field="country", display="Country", null_markers=NULL_MARKERS - {marker})
+    assert own.read(marker) == marker
+
+
+@pytest.mark.parametrize("value", ["Null", "NONE", "none", "Nan", "-1", "N/A County", "---", "Unknown", "\\N", "0"])
+def test_what_is_no_exact_null_marker_stays(value: str) -> None:
+    assert SourceColumn(field="county", display="County").read(value) == value
+
+
+def test_only_a_column_that_may_be_a_number_reads_a_fraction_as_a_whole_number() -> None:
+    assert SourceColumn(field="zip", display="ZIP", types=("text", "number")).read(" 98052.0 ") == "98052"
+    assert SourceColumn(field="model", display="Model").read("2.0") == "2.0"
+
+
+def test_the_longest_value_is_what_csv_readers_take() -> None:
+    assert MAX_VALUE_CHARACTERS == 131_072
 
 
 @pytest.mark.parametrize("value", ["-5", "12.5", "twelve", "2001", "1e3", "\N{ARABIC-INDIC DIGIT THREE}"])

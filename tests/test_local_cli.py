@@ -87,7 +87,7 @@ def refused(result: tuple[int, str], said: str) -> None:
     [
         (None, "there is no such file"),
         (b"", "is empty"),
-        (b"\x89PNG\r\n\x1a\n\0\0", "is not CSV in UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "is not text: line 3 has a NUL character"),
         (b"VIN (1-10),County\nABC,King\n", "has no column 'DOL Vehicle ID'"),
     ],
 )

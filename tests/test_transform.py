@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from evdata.contract import MAX_VALUE_CHARACTERS
 from evdata.dataset import DATASET, RANGE_UNKNOWN
 from evdata.errors import DriftError
-from evdata.transform import Cleaned, clean_part, raw_rows
+from evdata.transform import MISSING_IS_BLANK, Cleaned, clean_part, raw_rows
 
 VEHICLE = {
     "vin_1_10": "KM8K33AGXL",
@@ -164,11 +165,111 @@ def test_a_column_that_comes_twice_is_drift() -> None:
         clean_part(as_csv([vehicle(1)]).replace(b'"county"', b'"city"', 1), DATASET)
 
 
-def test_a_very_long_value_and_a_short_record_cost_nobody_else() -> None:
-    content = as_csv([vehicle(1, electric_utility="x" * 200_000), vehicle(2)]) + b'"too","short"\n'
+@pytest.mark.parametrize(
+    ("characters", "rows"), [(MAX_VALUE_CHARACTERS, ["1", "2"]), (MAX_VALUE_CHARACTERS + 1, ["2"]), (10_000_000, ["2"])]
+)
+@pytest.mark.parametrize("field", ["electric_utility", "vin_1_10"])
+def test_a_value_beyond_the_limit_costs_its_row_and_nobody_elses(characters: int, rows: list[str], field: str) -> None:
+    cleaned = clean_part(as_csv([vehicle(1, **{field: "x" * characters}), vehicle(2)]) + b'"too","short"\n', DATASET)
+    if field == "vin_1_10":  # whose rule would not have it anyway
+        rows = ["2"]
+    assert [row["dol_vehicle_id"] for row in loaded(cleaned)] == rows
+    *long, short = cleaned.rejected
+    assert short.reasons == ("the record has 2 fields, the header 17",)
+    assert [row.raw[field] for row in long] == ["x" * characters] * (2 - len(rows)), "kept aside as it came"
+    if characters > MAX_VALUE_CHARACTERS:
+        assert long[0].reasons == (f"{field} has {characters:,} characters, expected 131,072 at most",)
+
+
+def test_a_carriage_return_within_a_value_is_part_of_it() -> None:
+    rows = [vehicle(1, city="SEA\rTLE"), vehicle(2, city="A\r\nB"), vehicle(3)]
+    for content in (as_csv(rows), as_csv(rows) + b'"too","short"\n'):  # parsed at once, and record by record
+        assert [(row["city"], row["line"]) for row in loaded(clean_part(content, DATASET))] == [
+            (r"SEA\rTLE", "2"),
+            (r"A\r\nB", "3"),
+            ("Seattle", "4"),
+        ]
+        assert raw_rows(content, [2])[2]["city"] == "SEA\rTLE"
+
+
+def test_blank_records_are_counted_so_that_the_lines_of_those_after_them_are_right() -> None:
+    header, first, second, bad = as_csv([vehicle(1), vehicle(2), vehicle(3, make="")]).splitlines()
+    content = b"\n".join([header, b"", first, b"", b"", second, bad, b""])
     cleaned = clean_part(content, DATASET)
-    assert [row["dol_vehicle_id"] for row in loaded(cleaned)] == ["1", "2"]
-    assert cleaned.rejected[0].reasons == ("the record has 2 fields, the header 17",)
+    assert [(row["dol_vehicle_id"], row["line"]) for row in loaded(cleaned)] == [("1", "3"), ("2", "6")]
+    assert [(row.line, row.reasons) for row in cleaned.rejected] == [
+        *((line, ("the record has 0 fields, the header 17",)) for line in (2, 4, 5)),
+        (7, ("make is missing",)),
+    ]
+    assert cleaned.source_rows == 6, "each is a record to the source too"
+    assert {line: row["dol_vehicle_id"] for line, row in raw_rows(content, [3, 6, 7]).items()} == {
+        3: "1",
+        6: "2",
+        7: "3",
+    }
+
+
+def test_what_went_through_floating_point_loads_as_if_it_had_not() -> None:
+    changed = {name: f"{VEHICLE[name]}.0" for name in NUMBERS}
+    zero = {"electric_range": "0.0", "cafv_type": RANGE_UNKNOWN}
+    exact = clean_part(as_csv([VEHICLE, vehicle(2, **zero | {"electric_range": "0"})]), DATASET)
+    cleaned = clean_part(as_csv([VEHICLE | changed, vehicle(2, **zero)]), DATASET)
+    assert loaded(cleaned) == loaded(exact)
+    assert cleaned.warnings == exact.warnings, "0.0 is as unknown a range as 0"
+    assert set(cleaned.warnings.values()) == {0}
+
+
+NUMBERS = (
+    *("zip_code", "model_year", "electric_range", "base_msrp", "legislative_district", "dol_vehicle_id"),
+    "_2020_census_tract",
+)
+
+
+def test_null_markers_are_blank_and_counted_by_rows() -> None:
+    rows = [
+        vehicle(1),
+        vehicle(2, county="NULL", city="N/A", electric_utility="nan"),
+        vehicle(3, county="-", state="BC", zip_code="nan", legislative_district="NaN", _2020_census_tract="<NA>"),
+        vehicle(4, county=" ", model=""),
+        vehicle(5, make="NULL"),
+    ]
+    cleaned = clean_part(as_csv(rows), DATASET)
+    unknown = [{name for name, text in row.items() if text == r"\N"} - {"base_msrp"} for row in loaded(cleaned)]
+    assert unknown == [
+        set(),
+        {"county", "city", "electric_utility"},
+        {"county", "postal_code", "legislative_district", "census_tract"},
+        {"county", "model_name"},
+    ]
+    assert {name: rows for name, rows in cleaned.warnings.items() if rows} == {MISSING_IS_BLANK: 2}, "of the rows kept"
+    (rejected,) = cleaned.rejected
+    assert (rejected.reasons, rejected.raw["make"]) == (("make is missing",), "NULL")
+
+
+def test_a_part_without_null_markers_has_no_warning_of_them() -> None:
+    assert MISSING_IS_BLANK not in clean_part(as_csv([vehicle(1, county="")]), DATASET).warnings
+
+
+def test_a_code_is_padded_by_the_state_of_its_own_row() -> None:
+    cleaned = clean_part(
+        as_csv(
+            [
+                vehicle(1, state="CT", zip_code="6385", _2020_census_tract="9011693100"),
+                vehicle(2, state="CA", zip_code="90001", _2020_census_tract="6041111002"),
+                vehicle(3, zip_code="981"),
+                vehicle(4, _2020_census_tract="5303301190"),
+            ]
+        ),
+        DATASET,
+    )
+    assert [(row["postal_code"], row["census_tract"]) for row in loaded(cleaned)] == [
+        ("06385", "09011693100"),
+        ("90001", "06041111002"),
+    ]
+    assert [row.reasons for row in cleaned.rejected] == [
+        ("zip_code is '981', expected 5 digits in WA",),
+        ("_2020_census_tract is '5303301190', expected 11 digits in WA",),
+    ]
 
 
 def test_lines_that_end_as_they_did_on_old_machines_are_lines() -> None:

@@ -3,8 +3,10 @@
 Knows Socrata's way to name columns and nothing of any one dataset; `dataset.py` is written with it.
 """
 
+import csv
 import inspect
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +16,17 @@ from evdata.errors import DriftError
 # The longest value that is taken, the most that CSV readers commonly take (Python's csv too). A row with a longer one
 # is rejected: https://docs.python.org/3.12/library/csv.html#csv.field_size_limit
 MAX_VALUE_CHARACTERS: Final = 131_072
+csv.field_size_limit(1 << 30)  # a longer value costs its row, in words of ours, and not the file
+
+# What other programs write where a value is missing. Each is compared whole, in exactly this spelling.
+NULL_MARKERS: Final = frozenset(
+    (
+        *("NULL", "null", "(NULL)", "(null)"),  # SQL clients
+        *("nan", "NaN", "NaT", "<NA>", "None", "NA"),  # pandas, Python, R
+        *("#N/A", "N/A", "n/a"),  # spreadsheets
+        *("-", "--", "\N{EN DASH}", "\N{EM DASH}"),  # people
+    )
+)
 
 # Takes the source's texts, one for each of a column's fields, and returns the value as PostgreSQL reads it, or None for
 # unknown. Raises ValueError with the reason when the row cannot be kept.
@@ -28,6 +41,20 @@ class SourceColumn:
     display: str
     types: tuple[str, ...] = ("text",)
     optional: bool = False  # may be gone from the source; its values are then NULL
+    # Texts that stand for a blank; a dataset where one of them is a true value (a country's code NA) takes it out.
+    null_markers: frozenset[str] = NULL_MARKERS
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the source may give it as a number, so that other programs may have rewritten it as one."""
+        return "number" in self.types
+
+    def read(self, value: str) -> str:
+        """Return what a text means: blank for a null marker, `98052` for `98052.0` in a numeric column."""
+        cleaned = value.strip()
+        if cleaned in self.null_markers:
+            return ""
+        return without_fraction(cleaned) if self.numeric else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,9 +162,13 @@ class Dataset:
         )
 
     def field_of(self, header: str) -> str | None:
-        """Return the field that a CSV header names, by field name or display name, or None for a column not known."""
+        """Return the field that a CSV header names, by field name or display name, or None for a column not known.
+
+        Case and spaces do not count: spreadsheets change the one, web pages the other to no-break spaces.
+        """
+        wanted = tidy(header).casefold()
         for column in self.source_columns:
-            if header in (column.field, column.display):
+            if wanted in (tidy(column.field).casefold(), tidy(column.display).casefold()):
                 return column.field
         return None
 
@@ -207,8 +238,15 @@ def one_of(*allowed: str) -> Cleaner:
     return clean_one_of
 
 
-# Whole numbers, also as exports write them after a detour through floating point: "238" or "238.0".
-_INTEGER: Final = re.compile(r"([0-9]{1,19})(?:\.0*)?")
+_INTEGER: Final = re.compile(r"[0-9]{1,19}")
+# A whole number as programs write it that take it for a fraction. Floating point holds 15 digits and guesses the rest.
+_WITH_FRACTION: Final = re.compile(r"([0-9]{1,15})\.0*")
+
+
+def without_fraction(value: str) -> str:
+    """Return `238` for `238.0`, and any other text as it is."""
+    found = _WITH_FRACTION.fullmatch(value) if "." in value else None
+    return found[1] if found else value
 
 
 def integer(lowest: int, highest: int, *, unknown: int | None = None) -> Cleaner:
@@ -218,10 +256,10 @@ def integer(lowest: int, highest: int, *, unknown: int | None = None) -> Cleaner
         cleaned = text(value)
         if cleaned is None:
             return None
-        found = _INTEGER.fullmatch(cleaned)
-        if not found:
+        digits = without_fraction(cleaned)
+        if not _INTEGER.fullmatch(digits):
             raise ValueError(f"is {shown(cleaned)}, expected a whole number")
-        number = int(found[1])
+        number = int(digits)
         if number == unknown:
             return None
         if not lowest <= number <= highest:
@@ -230,6 +268,34 @@ def integer(lowest: int, highest: int, *, unknown: int | None = None) -> Cleaner
 
     clean_integer.__doc__ = f"Whole number, {lowest} to {highest}" + ("" if unknown is None else f"; {unknown} is NULL")
     return clean_integer
+
+
+def code(digits: int, leading_zeros: Mapping[str, str]) -> Cleaner:
+    """A code of so many digits; zeros that it lost in front are restored where codes of its group begin so.
+
+    The group is the text of the column's second field, such as a state; `leading_zeros` has the pattern with which a
+    group's codes begin, if any begin with zeros. A code that is too short for its group is refused: to pad it would
+    make up another group's code.
+    """
+    beginnings = {group: re.compile(pattern) for group, pattern in leading_zeros.items()}
+
+    def clean_code(value: str, group: str) -> str | None:
+        cleaned, group = text(value), group.strip()
+        if cleaned is None:
+            return None
+        found = without_fraction(cleaned)
+        if found.isascii() and found.isdecimal() and len(found) < digits:
+            padded = found.zfill(digits)
+            found = padded if group in beginnings and beginnings[group].match(padded) else found
+        if not re.fullmatch(rf"[0-9]{{{digits}}}", found):
+            raise ValueError(f"is {shown(cleaned)}, expected {digits} digits{f' in {group}' if group else ''}")
+        return found
+
+    clean_code.__doc__ = (
+        f"{digits} digits; lost leading zeros are restored where codes of the place begin so, a shorter code of "
+        "another place is rejected"
+    )
+    return clean_code
 
 
 # CSV writes "POINT (lon lat)", GeoJSON is not used. Degrees, WGS 84.
@@ -255,5 +321,12 @@ def coordinate(axis: int) -> Cleaner:
     return clean_coordinate
 
 
+def tidy(heading: str) -> str:
+    """Return a column's heading with plain single spaces, and without byte order mark or invisible characters."""
+    plain = "".join(c for c in unicodedata.normalize("NFKC", heading) if unicodedata.category(c) != "Cf")
+    return " ".join(plain.split())
+
+
 def shown(value: str) -> str:
+    """Return a value in quotes, short, with escapes for what is not printable."""
     return repr(value if len(value) <= 40 else value[:37] + "...")

@@ -11,7 +11,6 @@ Source: "Electric Vehicle Population Data", Washington State Department of Licen
 https://data.wa.gov/d/f6w7-q2d2
 """
 
-import re
 from typing import Final
 
 from evdata.contract import (
@@ -19,12 +18,12 @@ from evdata.contract import (
     Dataset,
     Expectation,
     SourceColumn,
+    code,
     coordinate,
     integer,
     matching,
     one_of,
     required,
-    shown,
     text,
 )
 from evdata.views import BATTERY_ELECTRIC, PLUG_IN_HYBRID, VIEWS
@@ -41,24 +40,41 @@ US_STATES: Final = frozenset(
 )
 
 
+# How the ZIP codes begin that have leading zeros: the prefixes of three digits and, in New York, three whole codes.
+# https://en.wikipedia.org/wiki/List_of_ZIP_Code_prefixes, after the Postal Service's labeling list L002
+ZIP_LEADING_ZEROS: Final = {
+    "AE": "09",
+    "CT": "06",
+    "MA": "01|02[0-7]|055",
+    "ME": "039|04",
+    "NH": "03[0-8]",
+    "NJ": "0[78]",
+    "NY": "00501|00544|06390",
+    "PR": "00[679]",
+    "RI": "02[89]",
+    "VI": "008",
+    "VT": "05[0-46-9]",
+}
+# The states whose number in census tracts begins with a zero: https://www.census.gov/library/reference/code-lists/ansi.html
+TRACT_LEADING_ZEROS: Final = {
+    "AL": "01",
+    "AK": "02",
+    "AZ": "04",
+    "AR": "05",
+    "CA": "06",
+    "CO": "08",
+    "CT": "09",
+}
+
+zip_code: Final = code(5, ZIP_LEADING_ZEROS)
+census_tract: Final = code(11, TRACT_LEADING_ZEROS)
+
+
 def postal_code(value: str, state: str) -> str | None:
-    """Five digits in the United States, where the source sometimes loses leading zeros; as it is elsewhere."""
-    cleaned = text(value)
-    if cleaned is None or state.strip() not in US_STATES:
-        return cleaned
-    if not re.fullmatch(r"[0-9]{3,5}", cleaned):
-        raise ValueError(f"is {shown(cleaned)}, expected 5 digits in {state.strip()}")
-    return cleaned.zfill(5)
-
-
-def census_tract(value: str) -> str | None:
-    """Eleven digits: state (2), county (3), tract (6); the source sometimes loses a leading zero (California's 06)."""
-    cleaned = text(value)
-    if cleaned is None:
-        return None
-    if not re.fullmatch(r"[0-9]{10,11}", cleaned):
-        raise ValueError(f"is {shown(cleaned)}, expected 11 digits")
-    return cleaned.zfill(11)
+    """Five digits in the United States, with leading zeros restored where the state's codes have them and a shorter
+    code rejected elsewhere; as it is abroad.
+    """
+    return zip_code(value, state) if state.strip() in US_STATES else text(value)
 
 
 RANGE_UNKNOWN: Final = "Eligibility unknown as battery range has not been researched"
@@ -222,7 +238,7 @@ DATASET: Final = Dataset(
         Column(
             name="census_tract",
             sql_type="text",
-            fields=("_2020_census_tract",),
+            fields=("_2020_census_tract", "state"),
             clean=census_tract,
             comment="2020 census tract of the address: 11 digits, leading zeros restored",
         ),

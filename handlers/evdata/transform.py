@@ -10,17 +10,20 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from evdata.contract import Column, Dataset, shown
-from evdata.errors import DriftError
+from evdata import damage
+from evdata.contract import MAX_VALUE_CHARACTERS, Column, Dataset, SourceColumn, shown
+from evdata.errors import DriftError, SourceError
+from evdata.visible import visible
 
 LONGEST_HEADER: Final = 1 << 16  # bytes
-csv.field_size_limit(1 << 30)  # a long value is for the contract to judge, not for the parser
+# The warning for values that the source should have left blank; beside those of the dataset's expectations.
+MISSING_IS_BLANK: Final = "what is missing is left blank, not written as NULL, N/A or nan"
 
 NULL = r"\N"  # COPY's text format: https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS
 _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
@@ -54,9 +57,9 @@ class Cleaned:
 def clean_part(content: bytes, dataset: Dataset) -> Cleaned:
     """Clean a part: CSV with a header, UTF-8, in the source's words.
 
-    Raises `DriftError` when the header lacks a required column or has one twice. A record with too few or too many
-    fields is rejected like any other row that cannot be kept. Line numbers count records: a quoted line break does not
-    move them.
+    Raises `SourceError` for what is not such a file, and `DriftError` when its header lacks a required column or has
+    one twice. A record with too few or too many fields is rejected like any other row that cannot be kept. Line numbers
+    count records: a quoted line break does not move them.
     """
     source, lines, malformed = _read(content, dataset)
     cleaned = [_clean_column(source, column) for column in dataset.columns]
@@ -92,11 +95,16 @@ def _read(content: bytes, dataset: Dataset) -> tuple["_Source", np.ndarray, list
     header = next(csv.reader(io.StringIO(_decode(content[:LONGEST_HEADER]), newline="")), [])
     fields = [dataset.field_of(name.strip()) for name in header]
     if twice := {name for name in fields if name and fields.count(name) > 1}:
-        raise DriftError(f"the part's header has {', '.join(sorted(twice))} more than once: {', '.join(header)}.")
+        raise DriftError(f"the part's header has {', '.join(sorted(twice))} more than once: {_heading(header)}.")
     missing = [c.field for c in dataset.source_columns if c.field not in fields and not c.optional]
     if missing:
+        if found := damage.of_file(content):
+            raise SourceError(
+                f"the part {found.what}, so it is not the CSV that the source was asked for. Start a run with force to "
+                "copy it again; if it lasts, tell the source's owner."
+            )
         raise DriftError(
-            f"the part's header lacks {', '.join(missing)}; it has {', '.join(header) or 'nothing'}. "
+            f"the part's header lacks {', '.join(missing)}; it has {_heading(header) or 'nothing'}. "
             "The source changed its columns: compare handlers/evdata/dataset.py with it."
         )
     names = [name or f"unknown {position}" for position, name in enumerate(fields)]
@@ -113,7 +121,12 @@ def _read(content: bytes, dataset: Dataset) -> tuple["_Source", np.ndarray, list
     for column in dataset.source_columns:
         if column.field not in present:  # optional and gone: unknown in every row
             frame[column.field] = ""
-    return _Source(frame, present), lines, malformed
+    return _Source(frame, present, dataset), lines, malformed
+
+
+def _heading(header: Sequence[str]) -> str:
+    whole = ", ".join(header)
+    return whole if len(whole) <= 500 else f"{whole[:497]}..."
 
 
 def _parse(content: bytes, types: dict[str, Any]) -> pd.DataFrame:
@@ -170,7 +183,7 @@ def _unreadable(header: list[str], values: list[str]) -> tuple[str, ...]:
     if len(values) != len(header):
         return (f"the record has {len(values)} fields, the header {len(header)}",)
     return tuple(
-        f"{name} is {shown(value)}, which is not UTF-8"
+        f"{visible(name)} is {shown(value)}, which is not UTF-8"
         for name, value in zip(header, values, strict=True)
         if any("\ud800" <= character <= "\udfff" for character in value)
     )
@@ -186,14 +199,25 @@ def _as_raw(header: Sequence[str], fields: Sequence[str]) -> dict[str, str]:
     return dict(zip(names, fields, strict=False))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Field:
+    """A field's distinct texts as they are read, the number of each row's, and what is wrong with some."""
+
+    codes: np.ndarray
+    texts: list[str]
+    marked: np.ndarray | None  # which of them were null markers, if any was
+    faults: dict[str, str] = field(default_factory=dict)  # by text: why no rule may have it
+
+
 class _Source:
     """A part's texts by field; each field is numbered by its distinct values once, however many columns ask."""
 
-    def __init__(self, frame: pd.DataFrame, present: Sequence[str]) -> None:
+    def __init__(self, frame: pd.DataFrame, present: Sequence[str], dataset: Dataset) -> None:
         """`present` are the fields that the part has: of `frame`'s, those that were not filled in."""
         self._frame = frame
         self._present = present
-        self._factorized: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._columns = {column.field: column for column in dataset.source_columns}
+        self._fields: dict[str, _Field] = {}
 
     def texts(self, field: str) -> Texts:
         return np.asarray(self._frame[field], dtype=object)
@@ -203,25 +227,50 @@ class _Source:
 
     def distinct(self, fields: tuple[str, ...]) -> tuple[np.ndarray, list[tuple[str, ...]]]:
         """Return the number of each row's combination of `fields`, and the combinations in that order."""
-        codes, values = self._factorize(fields[0])
-        combinations: list[tuple[str, ...]] = [(value,) for value in values]
-        for field in fields[1:]:
-            more_codes, more_values = self._factorize(field)
-            width = max(len(more_values), 1)
-            codes, pairs = pd.factorize(codes * width + more_codes)
-            combinations = [(*combinations[pair // width], more_values[pair % width]) for pair in pairs.tolist()]
+        first = self._field(fields[0])
+        codes = first.codes
+        combinations: list[tuple[str, ...]] = [(text,) for text in first.texts]
+        for name in fields[1:]:
+            more = self._field(name)
+            width = max(len(more.texts), 1)
+            codes, pairs = pd.factorize(codes * width + more.codes)
+            combinations = [(*combinations[pair // width], more.texts[pair % width]) for pair in pairs.tolist()]
         return codes, combinations
 
-    def _factorize(self, field: str) -> tuple[np.ndarray, np.ndarray]:
-        if field not in self._factorized:
-            column = self._frame[field]
+    def faults(self, fields: tuple[str, ...]) -> dict[tuple[str, str], str]:
+        """Return why no rule may have some of the fields' texts, by field and text; mostly nothing."""
+        return {(name, text): fault for name in fields for text, fault in self._field(name).faults.items()}
+
+    def marked(self) -> np.ndarray | None:
+        """Return in which rows a null marker stands in place of a blank, or None where there is none."""
+        found = [one.marked[one.codes] for one in self._fields.values() if one.marked is not None]
+        return np.logical_or.reduce(found) if found else None
+
+    def _field(self, name: str) -> _Field:
+        if name not in self._fields:
+            column = self._frame[name]
             if isinstance(column.dtype, pd.CategoricalDtype):
                 codes, used = pd.factorize(column.cat.codes.to_numpy())
-                values = column.cat.categories.to_numpy(object)[used]
+                texts = column.cat.categories.to_numpy(object)[used].tolist()
             else:
-                codes, values = pd.factorize(self.texts(field))
-            self._factorized[field] = codes, values
-        return self._factorized[field]
+                codes, found = pd.factorize(self.texts(name))
+                texts = found.tolist()
+            self._fields[name] = _as_read(codes, texts, self._columns[name])
+        return self._fields[name]
+
+
+def _as_read(codes: np.ndarray, texts: list[str], column: SourceColumn) -> _Field:
+    read = [column.read(text) for text in texts]
+    marked = np.array([not meant and bool(text.strip()) for text, meant in zip(texts, read, strict=True)], dtype=bool)
+    faults = {text: fault for text in read if (fault := _fault(text))}
+    return _Field(codes=codes, texts=read, marked=marked if marked.any() else None, faults=faults)
+
+
+def _fault(text: str) -> str | None:
+    if len(text) > MAX_VALUE_CHARACTERS:
+        return f"has {len(text):,} characters, expected {MAX_VALUE_CHARACTERS:,} at most"
+    what = damage.of_text(text.strip())
+    return f"is {shown(text)}, {what}" if what else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,18 +291,34 @@ def _clean_column(source: _Source, column: Column) -> _Values:
         if joined.count("\n") == len(texts) and re.fullmatch(rf"(?:(?:{column.verbatim})\n)*", joined):
             return _Values(texts)
     codes, distinct = source.distinct(column.fields)
+    faults = source.faults(column.fields)
     texts = np.empty(len(distinct), dtype=object)
     reasons: list[str | None] = [None] * len(distinct)
     for position, values in enumerate(distinct):
-        try:
-            cleaned = column.clean(*values)
-        except ValueError as reason:
-            cleaned, reasons[position] = None, f"{column.fields[0]} {reason}"
+        cleaned = None
+        found = (
+            [f"{at[0]} {faults[at]}" for at in zip(column.fields, values, strict=True) if at in faults]
+            if faults
+            else []
+        )
+        if found:
+            reasons[position] = found[0]
+        else:
+            try:
+                cleaned = column.clean(*values)
+            except ValueError as reason:
+                reasons[position] = _reason(column.fields[0], values[0], str(reason))
         texts[position] = NULL if cleaned is None else cleaned.translate(_ESCAPES)
     if not any(reasons):
         return _Values(texts[codes])
     is_bad = np.array([reason is not None for reason in reasons], dtype=bool)
     return _Values(texts[codes], is_bad[codes], codes, tuple(reasons))
+
+
+def _reason(field: str, value: str, why: str) -> str:
+    """Return why a rule refuses a value, and what a spreadsheet did to it before, if that can be seen."""
+    what = damage.of_number(value.strip())
+    return f"{field} {visible(why)}" if what is None else f"{field} is {shown(value)}, {what}"
 
 
 def _rejected(source: _Source, lines: np.ndarray, cleaned: list[_Values], bad: np.ndarray) -> list[Rejected]:
@@ -272,4 +337,5 @@ def _warnings(source: _Source, kept: np.ndarray | slice, dataset: Dataset) -> di
         codes, distinct = source.distinct(expectation.fields)
         broken = np.array([not expectation.holds(*values) for values in distinct], dtype=bool)
         counts[expectation.name] = int(broken[codes[kept]].sum()) if len(distinct) else 0
-    return counts
+    marked = source.marked()
+    return counts if marked is None else counts | {MISSING_IS_BLANK: int(marked[kept].sum())}
