@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.console import Console
 
 from local.display import Display
+from local.state import typed
 
 if TYPE_CHECKING:
     from local.reading import Cursor
@@ -40,9 +41,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def _query(options: argparse.Namespace, display: Display) -> int:
     from local.answers import show, write_csv  # noqa: PLC0415 - --help need not wait for it
-    from local.reading import PSQL, Answer  # noqa: PLC0415
+    from local.reading import Answer  # noqa: PLC0415
 
-    instead = PSQL if options.database_url is None else "psql with the same URL"
+    instead = typed("psql") if options.database_url is None else "psql with the same URL"
     with _reading(options) as cursor:
         answer = Answer(cursor, options.sql, instead=instead)
         if options.csv:

@@ -44,10 +44,10 @@ class Display:
         self._console.print(f"  {_safe(text)}")
 
     def message(self, subject: str, text: str) -> None:
-        """A notification, without its link: that leads to a console where this run is not."""
+        """A notification, without what leads to AWS: this run is not there, and its report is named at the end."""
         self._console.print(f"  [bold]{_safe(subject)}[/]")
         for line in text.split("\n"):
-            if line.strip() and not line.startswith("Execution: "):
+            if line.strip() and not line.startswith(("Execution: ", "Report: aws s3")):
                 self._console.print(f"    [dim]{_safe(line)}[/]")
 
     def pairs(self, values: Sequence[tuple[str, object]]) -> None:

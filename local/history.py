@@ -9,6 +9,7 @@ from psycopg2 import sql
 from local.display import Display
 from local.errors import LocalError
 from local.reading import Cursor, contract
+from local.state import typed
 
 
 def tell_life(cursor: Cursor, key: int, display: Display) -> None:
@@ -19,7 +20,7 @@ def tell_life(cursor: Cursor, key: int, display: Display) -> None:
     if not stays:
         raise LocalError(
             f"No vehicle {key} is in the table or ever was. Some that are: "
-            f"python -m local query 'TABLE {dataset.table} LIMIT 5'"
+            + typed(f"query 'TABLE {dataset.table} LIMIT 5'")
         )
     last = stays[-1]
     known_as = " ".join(_value(last[name]) for name in ("model_year", "make", "model_name") if last[name])

@@ -19,13 +19,11 @@ from local.embedded import ANALYST, EmbeddedServer, running_server
 from local.errors import LocalError
 from local.postgres import Database, database_at
 from local.run import DATABASE_NAME
-from local.state import PROJECT, State
+from local.state import PROJECT, State, typed
 
 type Connection = psycopg2.extensions.connection
 type Cursor = psycopg2.extensions.cursor
 
-MAKE_ONE: Final = "python -m local run"
-PSQL: Final = "python -m local psql"
 
 # What would be two statements, or none that answers rows, or one that writes, is refused here by the server itself.
 _OPEN: Final = """
@@ -46,7 +44,7 @@ def embedded(state: State, *, waiting: Callable[[str], None]) -> Iterator[Databa
     LocalError when no run has made one yet.
     """
     if not state.postgres.exists():
-        raise LocalError(f"Stack {state.stack} has no database here yet; make one with: {MAKE_ONE}")
+        raise LocalError(f"Stack {state.stack} has no database here yet; make one with: {typed('run')}")
     with ExitStack() as stack:
         # A run that is going on has a server already; looking over its shoulder is fine.
         admin = running_server(state.postgres)
@@ -73,7 +71,9 @@ def reading(stack: str, url: str | None, *, waiting: Callable[[str], None]) -> I
         cursor = opened.enter_context(connection.cursor())
         cursor.execute("SELECT to_regclass('pipeline_run') IS NOT NULL, to_regclass('rejected_row') IS NOT NULL")
         if cursor.fetchone() != (True, True):
-            raise LocalError(f"No run has come as far as the database {database.name} yet; start one with: {MAKE_ONE}")
+            raise LocalError(
+                f"No run has come as far as the database {database.name} yet; start one with: {typed('run')}"
+            )
         _become_reader(cursor)
         yield cursor
 
@@ -140,7 +140,7 @@ def _interruptible() -> Iterator[None]:
 class Answer:
     """The rows that answer a person's query, in PostgreSQL's own words for every type; None is NULL."""
 
-    def __init__(self, cursor: Cursor, query: str, *, instead: str = PSQL) -> None:
+    def __init__(self, cursor: Cursor, query: str, *, instead: str) -> None:
         """Ask. LocalError in words when the server refuses; `instead` is the command that may do more."""
         self._cursor = cursor
         self._query = query

@@ -16,7 +16,7 @@ from local.embedded import EmbeddedServer
 from local.errors import LocalError
 from local.postgres import Database, database_at
 from local.source import Source, elsewhere, stand_in
-from local.state import PROJECT, State, put_back, take_away
+from local.state import PROJECT, State, put_back, take_away, typed
 
 DATABASE_NAME: Final = "ev_population"
 DATABASE_OWNER: Final = "ev_admin"
@@ -308,10 +308,7 @@ def _way_in(options: Options, database: Database) -> str:
     """The command that opens the database; it shows no password."""
     if options.database_url is not None:
         return f'psql "host={database.host} port={database.port} dbname={database.name} user={database.user}"'
-    python = Path(sys.executable)
-    if python.is_relative_to(Path.cwd()):
-        python = python.relative_to(Path.cwd())
-    return f"{python} -m local psql" + (f" --stack {options.stack}" if options.stack != "dev" else "")
+    return typed("psql" + (f" --stack {options.stack}" if options.stack != "dev" else ""))
 
 
 class _Clock:

@@ -12,7 +12,9 @@ logs/                   of the last run: one file a function, and moto's
 import fcntl
 import json
 import os
+import shlex
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +27,14 @@ from local.errors import LocalError
 PROJECT: Final = Path(__file__).resolve().parent.parent
 KEPT_VERSIONS: Final = 3
 PATIENCE_SECONDS: Final = 600  # a run of the whole dataset takes half a minute
+
+
+def typed(arguments: str) -> str:
+    """Return a command of this program as it works when it is typed here: `.venv/bin/python -m local ARGUMENTS`."""
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    return f"{shlex.quote(str(python))} -m local {arguments}"
 
 
 class State:

@@ -7,9 +7,12 @@ from psycopg2 import sql
 
 from local.display import Display
 from local.reading import Cursor, contract
+from local.state import typed
 
 SHOWN_REFUSALS: Final = 3
 SHOWN_VERSIONS: Final = 10
+_ALL_REFUSALS: Final = "query \"SELECT * FROM pipeline_run WHERE status = 'refused'\""
+_ALL_VERSIONS: Final = "query 'SELECT * FROM ev_growth'"
 
 
 def tell_status(cursor: Cursor, display: Display, *, now: datetime) -> None:
@@ -18,7 +21,7 @@ def tell_status(cursor: Cursor, display: Display, *, now: datetime) -> None:
         cursor, "SELECT status, dataset_version, finished_at, message FROM pipeline_run ORDER BY 3 DESC LIMIT 1"
     )
     if not runs:
-        display.line("No run has come as far as publishing yet: the table is empty. Start one: python -m local run")
+        display.line("No run has come as far as publishing yet: the table is empty. Start one: " + typed("run"))
         return
     display.heading("In the table")
     _tell_table(cursor, display, now)
@@ -64,7 +67,7 @@ def _tell_refusals(cursor: Cursor, display: Display, now: datetime) -> None:
     for finished, message in refused[:SHOWN_REFUSALS]:
         display.line(f"{_ago(now - finished)}: {_first_line(message)}")
     if len(refused) > SHOWN_REFUSALS:
-        display.line("All: python -m local query \"SELECT * FROM pipeline_run WHERE status = 'refused'\"")
+        display.line(f"All: {typed(_ALL_REFUSALS)}")
 
 
 def _tell_versions(cursor: Cursor, display: Display) -> None:
@@ -77,7 +80,7 @@ def _tell_versions(cursor: Cursor, display: Display) -> None:
         numeric=[False, *[True] * len(columns)],
     )
     if len(versions) > SHOWN_VERSIONS:
-        display.line("The newest are shown. All: python -m local query 'SELECT * FROM ev_growth'")
+        display.line(f"The newest are shown. All: {typed(_ALL_VERSIONS)}")
 
 
 def _ask(cursor: Cursor, query: str | sql.Composable, *values: object) -> list[tuple[Any, ...]]:

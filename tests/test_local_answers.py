@@ -20,6 +20,7 @@ from evdata import warehouse
 from local.cli import main
 from local.display import Display
 from local.postgres import Database
+from local.state import typed
 from tests.handler_tools import Pipeline
 from tests.local_machine import PROJECT, Machine, new_machine
 from tests.story import told
@@ -290,7 +291,7 @@ def test_a_vehicle_that_never_was_is_an_error_with_the_way_out(ask: Ask, key: in
     code, out, err = ask("history", key)
     assert (code, out) == (1, "")
     assert err == (
-        f"error: No vehicle {key} is in the table or ever was. Some that are: python -m local query "
+        f"error: No vehicle {key} is in the table or ever was. Some that are: {typed('query')} "
         "'TABLE electric_vehicle_us LIMIT 5'\n"
     )
 
@@ -343,7 +344,7 @@ def test_before_any_run_each_says_how_to_start_one(call: Ask, command: list[str]
     assert call(*command) == (
         1,
         "",
-        "error: Stack dev has no database here yet; make one with: python -m local run\n",
+        f"error: Stack dev has no database here yet; make one with: {typed('run')}\n",
     )
 
 
@@ -352,14 +353,14 @@ def test_a_database_that_no_run_has_reached_says_so(call: Ask, database: Databas
     code, out, err = call(*command, "--database-url", database.url)
     assert (code, out) == (1, "")
     assert err == (
-        f"error: No run has come as far as the database {database.name} yet; start one with: python -m local run\n"
+        f"error: No run has come as far as the database {database.name} yet; start one with: {typed('run')}\n"
     )
 
 
 def test_before_the_first_publication_the_status_is_a_sentence(here: Ask) -> None:
     assert here("status") == (
         0,
-        "  No run has come as far as publishing yet: the table is empty. Start one: python -m local run\n",
+        f"  No run has come as far as publishing yet: the table is empty. Start one: {typed('run')}\n",
         "",
     )
 

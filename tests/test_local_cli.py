@@ -22,7 +22,7 @@ from local.misbehaviour import HangsUp, HtmlPage, Says
 from local.open_data import OpenData
 from local.postgres import Database
 from local.source import elsewhere
-from local.state import State
+from local.state import State, typed
 
 type Run = Callable[..., tuple[int, str]]
 
@@ -158,7 +158,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_run_and_not_after
 
 
 def test_psql_needs_a_database_and_says_how_to_make_one(run: Run) -> None:
-    refused(run("psql"), "python -m local run")
+    refused(run("psql"), typed("run"))
 
 
 def test_two_runs_of_a_stack_in_one_checkout_wait_for_each_other(home: Path) -> None:

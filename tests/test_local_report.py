@@ -9,7 +9,7 @@ import pytest
 from local.cli import main
 from local.open_data import OpenData
 from local.postgres import Database
-from local.state import State
+from local.state import State, typed
 from tests.handler_tools import Pipeline, build_pipeline
 from tests.report_cases import CASES, facts_of, publish_all
 from tests.test_report import sound
@@ -73,14 +73,14 @@ def test_tables_without_a_version_make_a_page_that_says_so(
 def test_a_database_that_no_run_has_reached_is_refused_in_words(run: Run, database: Database, tmp_path: Path) -> None:
     code, _, error = run("report", "--database-url", database.url, "--output", tmp_path / "page.html")
     assert code == 1
-    assert "start one with: python -m local run" in error
+    assert f"start one with: {typed('run')}" in error
     assert not (tmp_path / "page.html").exists()
 
 
 def test_a_stack_without_a_database_is_told_how_to_make_one(run: Run) -> None:
     code, _, error = run("report")
     assert code == 1
-    assert "make one with: python -m local run" in error
+    assert f"make one with: {typed('run')}" in error
 
 
 def test_a_file_that_cannot_be_written_is_refused_before_the_database_is_asked(run: Run, tmp_path: Path) -> None:
