@@ -196,7 +196,7 @@ def of_database(settings: Settings, identifier: pulumi.Input[str]) -> list[Alarm
         Alarm(
             role="database-cpu",
             means=f"The database's processor was {CPU_PERCENT}% busy or more for a quarter of an hour.",
-            do="See Performance Insights for the queries; if it is the load itself, take a larger class.",
+            do="See CloudWatch Database Insights for the queries; if it is the load itself, take a larger class.",
             anchor="database-cpu",
             namespace="AWS/RDS",
             metric="CPUUtilization",

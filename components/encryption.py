@@ -81,7 +81,7 @@ def key_policy(scope: Scope) -> list[iam.Statement]:
         iam.Statement(
             sid="LogGroupsOfThisStack",
             principal={"Service": f"logs.{scope.region}.amazonaws.com"},
-            actions=[*USE, "kms:DescribeKey"],
+            actions=USE,  # and not kms:DescribeKey, which has no encryption context for the condition to match
             resources=[iam.THIS_KEY],
             conditions={"ArnEquals": {"kms:EncryptionContext:aws:logs:arn": log_groups}},
         ),

@@ -27,7 +27,10 @@ LOG_DELIVERY_ACTIONS: Final = (
     "logs:DescribeResourcePolicies",
     "logs:DescribeLogGroups",
 )
+# https://docs.aws.amazon.com/lambda/latest/dg/services-xray.html
 TRACE_ACTIONS: Final = ("xray:PutTraceSegments", "xray:PutTelemetryRecords")
+# Step Functions samples by the account's rules itself. https://docs.aws.amazon.com/step-functions/latest/dg/xray-iam.html
+SAMPLED_TRACE_ACTIONS: Final = (*TRACE_ACTIONS, "xray:GetSamplingRules", "xray:GetSamplingTargets")
 
 type Conditions = Mapping[str, Mapping[str, pulumi.Input[str] | Sequence[pulumi.Input[str]]]]
 

@@ -16,6 +16,10 @@ from components.storage import RAW_PREFIX
 # An hour of trying to start; after that the next scheduled run is the better one.
 START_ATTEMPTS: Final = 5
 START_WITHIN_SECONDS: Final = 3600
+# A state machine is gone when its executions are, and each ends after the state that it is in: a function may take a
+# quarter of an hour, and is retried. The provider waits for five minutes.
+# https://docs.aws.amazon.com/step-functions/latest/apireference/API_DeleteStateMachine.html
+RUNS_GONE: Final = pulumi.CustomTimeouts(delete="60m")
 DEAD_LETTER_SECONDS: Final = 14 * 24 * 3600  # the longest that SQS keeps a message
 
 
@@ -101,7 +105,7 @@ class Orchestration(pulumi.ComponentResource):
                 ),
                 iam.key_use(scope, args.key_arn, via=["s3", "sns"], write=True),
                 iam.Statement(sid="Logs", actions=iam.LOG_DELIVERY_ACTIONS, resources=[iam.ANY_LOG_DELIVERY]),
-                iam.Statement(sid="Traces", actions=iam.TRACE_ACTIONS, resources=[iam.ANY_TRACE]),
+                iam.Statement(sid="Traces", actions=iam.SAMPLED_TRACE_ACTIONS, resources=[iam.ANY_TRACE]),
             ],
             opts=self._child,
         )
@@ -124,7 +128,7 @@ class Orchestration(pulumi.ComponentResource):
                 "log_destination": pulumi.Output.concat(log_group.arn, ":*"),
             },
             tracing_configuration={"enabled": True},
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[role.permissions]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[role.permissions], custom_timeouts=RUNS_GONE),
         )
 
     def _dead_letters(self) -> aws.sqs.Queue:

@@ -22,6 +22,7 @@ _INTERFACE = "Lambda makes its network interfaces itself: they have no name befo
 _DELIVERY = "vended log delivery has no resources that could be named"
 _CHANNEL = "Session Manager's channels have no resources that could be named"
 _TRACE = "X-Ray has no resources for traces"
+_SAMPLING = "X-Ray gives out the sampling rules of the account, all or none"
 ANY_RESOURCE: Final[Mapping[str, str]] = {
     "ec2:CreateNetworkInterface": _INTERFACE,
     "ec2:DescribeNetworkInterfaces": _INTERFACE,
@@ -43,6 +44,8 @@ ANY_RESOURCE: Final[Mapping[str, str]] = {
     "ssmmessages:OpenDataChannel": _CHANNEL,
     "xray:PutTraceSegments": _TRACE,
     "xray:PutTelemetryRecords": _TRACE,
+    "xray:GetSamplingRules": _SAMPLING,
+    "xray:GetSamplingTargets": _SAMPLING,
 }
 MANAGED_POLICIES: Final[Mapping[str, str]] = {
     "service-role/AmazonRDSEnhancedMonitoringRole": "written by AWS for just this service, and by its log group alone",

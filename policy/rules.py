@@ -36,7 +36,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         name="database-observed",
-        says="The database exports its log and keeps Performance Insights.",
+        says="The database exports its logs and keeps its load for CloudWatch Database Insights.",
         types=(tokens.DATABASE,),
         check=checks.must(
             {"performanceInsightsEnabled": True, "enabledCloudwatchLogsExports": ["postgresql", "upgrade"]}

@@ -279,9 +279,23 @@ def statements(document: Mapping[str, Any], effect: str = "Allow") -> list[dict[
 
 
 def granted(document: Mapping[str, Any]) -> dict[str, set[str]]:
-    """Return what a policy allows: action -> resources."""
+    """Return what a policy allows: action -> resources, each with its condition as `under` writes it."""
     allowed: dict[str, set[str]] = {}
     for statement in statements(document):
+        condition = statement.get("Condition")
+        resources = [under(arn, condition) if condition else arn for arn in statement["Resource"]]
         for action in statement["Action"]:
-            allowed.setdefault(action, set()).update(statement["Resource"])
+            allowed.setdefault(action, set()).update(resources)
     return allowed
+
+
+def under(resource: str, condition: Mapping[str, Any]) -> str:
+    """Return a resource as `granted` names it when it is allowed under a condition only."""
+    return f"{resource} if {json.dumps(condition, sort_keys=True)}"
+
+
+def via(resource: str, *services: str) -> str:
+    """Return a key as `granted` names it when it may be used through these services only."""
+    return under(
+        resource, {"StringEquals": {"kms:ViaService": [f"{service}.{REGION}.amazonaws.com" for service in services]}}
+    )

@@ -39,10 +39,60 @@ def test_nobody_uses_the_key_but_the_account_through_iam_and_three_services_for_
     assert not any("*" in action for statement in policy["Statement"] for action in statement["Action"])
 
 
-def test_the_account_can_always_mend_the_policy() -> None:
+USE = {
+    "kms:Encrypt",
+    "kms:Decrypt",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+}
+# Without one of these, `pulumi up`, `destroy` or a person could do no more what the key needs.
+ADMINISTRATION = {
+    "kms:DescribeKey",
+    "kms:EnableKey",
+    "kms:DisableKey",
+    "kms:UpdateKeyDescription",
+    "kms:GetKeyPolicy",
+    "kms:PutKeyPolicy",
+    "kms:ListKeyPolicies",
+    "kms:CreateAlias",
+    "kms:UpdateAlias",
+    "kms:DeleteAlias",
+    "kms:TagResource",
+    "kms:UntagResource",
+    "kms:ListResourceTags",
+    "kms:EnableKeyRotation",
+    "kms:DisableKeyRotation",
+    "kms:GetKeyRotationStatus",
+    "kms:ListKeyRotations",
+    "kms:RotateKeyOnDemand",
+    "kms:ScheduleKeyDeletion",
+    "kms:CancelKeyDeletion",
+    "kms:CreateGrant",
+    "kms:ListGrants",
+    "kms:RevokeGrant",
+    "kms:RetireGrant",
+}
+
+
+def test_the_account_administers_and_uses_the_key_services_only_use_it() -> None:
     policy = record_stack("dev").one(KEY).document("policy")
-    account = next(statement for statement in policy["Statement"] if statement["Sid"] == "AccountThroughIam")
-    assert {"kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:CreateGrant", "kms:Decrypt"} <= set(account["Action"])
+    topic = {"kms:Decrypt", "kms:GenerateDataKey"}
+    assert {statement["Sid"]: set(statement["Action"]) for statement in policy["Statement"]} == {
+        "AccountThroughIam": ADMINISTRATION | USE,
+        "LogGroupsOfThisStack": USE,
+        "AlarmsToTheTopic": topic,
+        "EventsToTheTopic": topic,
+    }
+
+
+def test_no_condition_on_an_encryption_context_stands_over_an_action_that_has_none() -> None:
+    # https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html#conditions-kms-encryption-context
+    for statement in record_stack("dev").one(KEY).document("policy")["Statement"]:
+        keys = [key for tests in statement.get("Condition", {}).values() for key in tests]
+        if any(key.startswith("kms:EncryptionContext") for key in keys):
+            assert set(statement["Action"]) <= USE, statement["Sid"]
 
 
 @pytest.mark.parametrize("stack", ["dev", "prod"])

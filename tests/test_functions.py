@@ -4,9 +4,17 @@ import json
 
 import pytest
 
-from components.functions import CERTIFICATE_BUNDLE, SIZES
-from components.workflow import LAMBDA_TIMEOUT_LIMIT_SECONDS
-from tests.pulumi_mocks import ACCOUNT, PROJECT, REGION, STACK_VARIANTS, Resource, granted, record_stack, statements
+from tests.pulumi_mocks import (
+    ACCOUNT,
+    PROJECT,
+    REGION,
+    STACK_VARIANTS,
+    Resource,
+    granted,
+    record_stack,
+    statements,
+    via,
+)
 
 FUNCTION = "aws:lambda/function:Function"
 POLICY = "aws:iam/rolePolicy:RolePolicy"
@@ -50,8 +58,8 @@ class TestWhatEachMayDo:
             "s3:GetObject": {RAW, PUBLISHED},
             "s3:PutObject": {RAW},
             "s3:ListBucket": {BUCKET},
-            "kms:Decrypt": {KEY},
-            "kms:GenerateDataKey": {KEY},
+            "kms:Decrypt": {via(KEY, "s3")},
+            "kms:GenerateDataKey": {via(KEY, "s3")},
         }
 
     def test_stage_reads_raw_data_and_the_way_to_the_database(self) -> None:
@@ -59,7 +67,7 @@ class TestWhatEachMayDo:
             "s3:GetObject": {RAW},
             "s3:ListBucket": {BUCKET},
             "secretsmanager:GetSecretValue": {PIPELINE_SECRET, CREDENTIALS},
-            "kms:Decrypt": {KEY},
+            "kms:Decrypt": {via(KEY, "s3", "secretsmanager")},
         }
 
     def test_publish_also_writes_what_is_published_and_reports(self) -> None:
@@ -68,22 +76,17 @@ class TestWhatEachMayDo:
             "s3:PutObject": {PUBLISHED, REPORTS},
             "s3:ListBucket": {BUCKET},
             "secretsmanager:GetSecretValue": {PIPELINE_SECRET, CREDENTIALS},
-            "kms:Decrypt": {KEY},
-            "kms:GenerateDataKey": {KEY},
+            "kms:Decrypt": {via(KEY, "secretsmanager"), via(KEY, "s3")},
+            "kms:GenerateDataKey": {via(KEY, "s3")},
         }
 
     def test_extract_reads_the_app_tokens_secret_only_when_there_is_one(self) -> None:
         with_token = may("extract", appToken="abcdefgh12345678")
         assert with_token.pop("secretsmanager:GetSecretValue") == {TOKEN_SECRET}
-        assert with_token == may("extract")
-
-    @pytest.mark.parametrize("role", FUNCTIONS)
-    def test_the_key_is_used_through_the_services_that_hold_data_and_never_directly(self, role: str) -> None:
-        policy = record_stack("dev").one(POLICY, role).document("policy")
-        for statement in statements(policy):
-            if any(action.startswith("kms:") for action in statement["Action"]):
-                services = statement["Condition"]["StringEquals"]["kms:ViaService"]
-                assert set(services) <= {f"s3.{REGION}.amazonaws.com", f"secretsmanager.{REGION}.amazonaws.com"}
+        assert with_token.pop("kms:Decrypt") == {via(KEY, "s3"), via(KEY, "secretsmanager")}
+        without = may("extract")
+        del without["kms:Decrypt"]
+        assert with_token == without
 
     @pytest.mark.parametrize("role", FUNCTIONS)
     def test_each_writes_to_its_own_log_group_and_makes_none(self, role: str) -> None:
@@ -92,12 +95,27 @@ class TestWhatEachMayDo:
         assert logs == {"logs:CreateLogStream": {logs_arn(role)}, "logs:PutLogEvents": {logs_arn(role)}}
 
     @pytest.mark.parametrize("role", FUNCTIONS)
+    def test_each_sends_its_traces(self, role: str) -> None:
+        allowed = granted(record_stack("dev").one(POLICY, role).document("policy"))
+        traces = {action: on for action, on in allowed.items() if action.startswith("xray:")}
+        assert traces == {"xray:PutTraceSegments": {"*"}, "xray:PutTelemetryRecords": {"*"}}
+
+    @pytest.mark.parametrize("role", FUNCTIONS)
     def test_lambda_may_put_it_into_the_vpc_but_its_own_code_may_not(self, role: str) -> None:
         policy = record_stack("dev").one(POLICY, role).document("policy")
         (denied,) = statements(policy, "Deny")
         arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:ev-population-dev-{role}"
         assert denied["Condition"] == {"ArnEquals": {"lambda:SourceFunctionArn": arn}}
-        assert set(denied["Action"]) == {action for action in granted(policy) if action.startswith("ec2:")}
+        allowed = {action: on for action, on in granted(policy).items() if action.startswith("ec2:")}
+        assert allowed == {
+            "ec2:CreateNetworkInterface": {"*"},
+            "ec2:DescribeNetworkInterfaces": {"*"},
+            "ec2:DescribeSubnets": {"*"},
+            "ec2:DeleteNetworkInterface": {"*"},
+            "ec2:AssignPrivateIpAddresses": {"*"},
+            "ec2:UnassignPrivateIpAddresses": {"*"},
+        }
+        assert set(denied["Action"]) == set(allowed)
 
     def test_outside_the_vpc_it_needs_no_such_permission(self) -> None:
         policy = record_stack("dev", egress="lambda-managed").one(POLICY, "extract").document("policy")
@@ -149,7 +167,7 @@ class TestWhatEachIsGiven:
         }
         guards = {"MAX_REJECTED_FRACTION": "0.01", "MAX_SHRINK_FRACTION": "0.1"}
         assert environment("publish") == {**environment("stage"), "POWERTOOLS_SERVICE_NAME": "publish", **guards}
-        assert CERTIFICATE_BUNDLE.endswith("/rds-global-bundle.pem")
+        assert (PROJECT / "handlers" / "rds-global-bundle.pem").exists(), "the archive is made of this folder"
 
     def test_every_function_is_the_handlers_with_the_one_layer_of_its_side(self) -> None:
         recording = record_stack("dev")
@@ -176,11 +194,15 @@ class TestWhatEachIsGiven:
         assert {item.inputs["runtime"] for item in recording.of(FUNCTION)} == {"python3.12"}
         assert (PROJECT / ".python-version").read_text().strip() == "3.12", "what is tested is what runs"
 
-    @pytest.mark.parametrize("role", FUNCTIONS)
-    def test_memory_and_time_are_within_what_lambda_gives(self, role: str) -> None:
+    @pytest.mark.parametrize(
+        ("role", "megabytes", "seconds"), [("extract", 512, 900), ("stage", 1024, 300), ("publish", 1024, 900)]
+    )
+    def test_each_has_the_memory_and_time_that_docs_scale_and_cost_are_about(
+        self, role: str, megabytes: int, seconds: int
+    ) -> None:
         given = function(role).inputs
-        assert given["timeout"] == SIZES[role].timeout_seconds <= LAMBDA_TIMEOUT_LIMIT_SECONDS
-        assert given["memorySize"] == SIZES[role].memory_mb
+        assert given["memorySize"] == megabytes
+        assert given["timeout"] == seconds <= 900, "Lambda gives no more"
         assert "reservedConcurrentExecutions" not in given
 
     @pytest.mark.parametrize("role", FUNCTIONS)

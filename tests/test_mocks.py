@@ -4,7 +4,7 @@ import pulumi
 import pulumi_aws as aws
 import pytest
 
-from tests.pulumi_mocks import Recording, record
+from tests.pulumi_mocks import Recording, granted, record, under
 
 
 def refuse(_: object) -> None:
@@ -41,3 +41,13 @@ def test_secrets_are_opened_and_known_as_secrets() -> None:
     topic = record(lambda: aws.sns.Topic("topic", display_name=pulumi.Output.secret("s"))).one("aws:sns/topic:Topic")
     assert topic.inputs["displayName"] == "s"
     assert topic.secret_inputs == {"displayName"}
+
+
+def test_a_grant_under_a_condition_is_not_the_grant_without_it() -> None:
+    condition = {"StringEquals": {"aws:SourceAccount": "123456789012"}}
+    statement = {"Effect": "Allow", "Action": ["sns:Publish"], "Resource": ["t"]}
+    assert granted({"Statement": [statement]}) == {"sns:Publish": {"t"}}
+    limited = granted({"Statement": [{**statement, "Condition": condition}]})
+    assert limited == {"sns:Publish": {under("t", condition)}} != {"sns:Publish": {"t"}}
+    other = granted({"Statement": [{**statement, "Condition": {"StringNotEquals": condition["StringEquals"]}}]})
+    assert other != limited

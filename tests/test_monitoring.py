@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from components.alarms import RUNBOOK
 from tests.pulumi_mocks import PROJECT, STACK_VARIANTS, Recording, record_stack
 
+RUNBOOK = "docs/operate.md"
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 TOPIC = "arn:aws:sns:ap-northeast-1:123456789012:ev-population-dev"
 MACHINE = "arn:aws:states:ap-northeast-1:123456789012:stateMachine:ev-population-dev"
@@ -69,7 +69,6 @@ def test_every_alarm_tells_the_topic_says_what_to_do_and_leads_to_the_runbook(st
         assert given["treatMissingData"] in {"breaching", "notBreaching"}
 
 
-@pytest.mark.skipif(not (PROJECT / RUNBOOK).exists(), reason="the runbook is not written yet")
 @pytest.mark.parametrize("egress", ["nat-gateway", "nat-instance"])
 def test_every_place_in_the_runbook_that_an_alarm_leads_to_is_there(egress: str) -> None:
     recording = record_stack("prod", egress=egress, analystAccess="ssm")
@@ -77,6 +76,22 @@ def test_every_place_in_the_runbook_that_an_alarm_leads_to_is_there(egress: str)
     headings = re.findall(r"^#+ (.+)$", (PROJECT / RUNBOOK).read_text(), re.MULTILINE)
     anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert wanted <= anchors
+
+
+def test_the_end_of_what_lasts_is_told_and_what_is_over_at_once_has_none() -> None:
+    recording = record_stack("dev", egress="nat-instance", analystAccess="ssm")
+    lasting = {item.name.removeprefix("ev-population-dev-") for item in recording.of(ALARM) if item.inputs["okActions"]}
+    assert lasting == {
+        "not-started",
+        "stale",
+        "database-cpu",
+        "database-storage",
+        "database-connections",
+        "nat-ap-northeast-1a-down",
+        "nat-ap-northeast-1a-credits",
+        "analyst-credits",
+    }
+    assert {str(item.inputs["okActions"]) for item in recording.of(ALARM)} == {"[]", f"['{TOPIC}']"}
 
 
 @pytest.mark.parametrize(
@@ -197,6 +212,26 @@ class TestDashboard:
         for metric in ("RowsLoaded", "RowsInserted", "RowsUpdated", "RowsRemoved", "RowsRejected"):
             assert f'["ev-population-dev", "{metric}", "service", "publish"]' in body
         assert '["ev-population-dev", "SourceUnchanged", "service", "extract"]' in body
+
+    def test_every_graph_adds_up_over_the_time_that_its_title_is_about(self) -> None:
+        periods = {
+            widget["properties"]["title"]: (widget["properties"]["period"], widget["properties"]["stat"])
+            for widget in self.body()["widgets"]
+            if widget["type"] == "metric"
+        }
+        day, five_minutes = 86_400, 300
+        assert periods == {
+            "Is it fresh? Versions published or confirmed unchanged, by day": (day, "Sum"),
+            "Runs, by day": (day, "Sum"),
+            "What did it load? Rows of the version": (day, "Maximum"),
+            "What changed? Rows, by day": (day, "Sum"),
+            "Duration, ms": (five_minutes, "Maximum"),
+            "Errors and throttles": (five_minutes, "Sum"),
+            "Starts that were not made": (five_minutes, "Maximum"),
+            "Database processor, %": (five_minutes, "Average"),
+            "Database connections": (five_minutes, "Maximum"),
+            "Database storage left, bytes": (five_minutes, "Minimum"),
+        }
 
     def test_widgets_fill_rows_side_by_side_and_never_overlap(self) -> None:
         cells: set[tuple[int, int]] = set()

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from components import workflow
-from tests.pulumi_mocks import ACCOUNT, REGION, granted, record_stack
+from tests.pulumi_mocks import ACCOUNT, REGION, granted, record_stack, via
 
 MACHINE = "aws:sfn/stateMachine:StateMachine"
 SCHEDULE = "aws:scheduler/schedule:Schedule"
@@ -38,7 +38,13 @@ class TestStateMachine:
         allowed = granted(record_stack("dev").one(POLICY, "states").document("policy"))
         forced = {action: on for action, on in allowed.items() if on == {"*"}}
         assert {action.split(":")[0] for action in forced} == {"logs", "xray"}, "AWS takes nothing narrower for these"
-        key = {f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222"}
+        assert {action for action in forced if action.startswith("xray:")} == {
+            "xray:PutTraceSegments",
+            "xray:PutTelemetryRecords",
+            "xray:GetSamplingRules",
+            "xray:GetSamplingTargets",
+        }
+        key = {via(f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222", "s3", "sns")}
         assert {action: on for action, on in allowed.items() if action not in forced} == {
             "lambda:InvokeFunction": {function_arn(role) for role in ("extract", "stage", "publish")},
             "sns:Publish": {TOPIC_ARN},
@@ -68,6 +74,9 @@ class TestStateMachine:
         }
         assert machine.inputs["tracingConfiguration"] == {"enabled": True}
         assert recording.one(POLICY, "states").urn in machine.depends_on, "AWS tries the log delivery at once"
+
+    def test_its_delete_waits_for_the_run_that_is_on(self) -> None:
+        assert record_stack("dev").one(MACHINE).delete_timeout == "60m", "four functions of 15 minutes"
 
 
 class TestSchedule:
@@ -141,3 +150,49 @@ def test_every_principal_has_a_role_of_its_own(stack: str) -> None:
     assert len(roles) == len({role.inputs["name"] for role in roles})
     assert services.count("states.amazonaws.com") == services.count("scheduler.amazonaws.com") == 1
     assert services.count("lambda.amazonaws.com") == 3
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_every_role_is_assumed_by_one_service_for_what_is_this_stacks_own(stack: str) -> None:
+    recording = record_stack(stack, egress="nat-instance", analystAccess="ssm")
+    machine = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:ev-population-{stack}"
+    account = {"aws:SourceAccount": ACCOUNT}
+    expected: dict[str, tuple[str, object]] = {
+        "states": (
+            "states.amazonaws.com",
+            {"StringEquals": account, "ArnLike": {"aws:SourceArn": [machine, f"{machine}/*"]}},
+        ),
+        "schedule": (
+            "scheduler.amazonaws.com",
+            {
+                "StringEquals": account,
+                "ArnEquals": {"aws:SourceArn": f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule-group/default"},
+            },
+        ),
+        "flow-logs": (
+            "vpc-flow-logs.amazonaws.com",
+            {
+                "StringEquals": account,
+                "ArnLike": {"aws:SourceArn": f"arn:aws:ec2:{REGION}:{ACCOUNT}:vpc-flow-log/*"},
+            },
+        ),
+        # These services send no source: https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html
+        **dict.fromkeys(("extract", "stage", "publish"), ("lambda.amazonaws.com", None)),
+        **dict.fromkeys(("nat", "analyst"), ("ec2.amazonaws.com", None)),
+    }
+    if stack == "prod":
+        expected["db-monitoring"] = (
+            "monitoring.rds.amazonaws.com",
+            {
+                "StringEquals": account,
+                "ArnEquals": {"aws:SourceArn": f"arn:aws:rds:{REGION}:{ACCOUNT}:db:ev-population-prod"},
+            },
+        )
+    found = {}
+    for role in recording.of("aws:iam/role:Role"):
+        (trust,) = role.document("assumeRolePolicy")["Statement"]
+        assert trust["Effect"] == "Allow"
+        assert trust["Action"] == ["sts:AssumeRole"]
+        (service,) = trust["Principal"].values()
+        found[role.name.removeprefix(f"ev-population-{stack}-")] = (service, trust.get("Condition"))
+    assert found == expected

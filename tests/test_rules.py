@@ -52,6 +52,7 @@ BROKEN: dict[str, list[Broken]] = {
     "database-private": [(tokens.DATABASE, {"publiclyAccessible": True}), (tokens.DATABASE, {})],
     "database-password": [
         (tokens.DATABASE, {"manageMasterUserPassword": True, "password": "hunter2"}),
+        (tokens.DATABASE, {"manageMasterUserPassword": True, "passwordWo": "hunter2"}),
         (tokens.DATABASE, {"username": "ev_admin"}),
     ],
     "database-observed": [
@@ -119,7 +120,11 @@ BROKEN: dict[str, list[Broken]] = {
         (tokens.ROLE_POLICY_ATTACHMENT, {"policyArn": "arn:aws:iam::aws:policy/AdministratorAccess"}),
         (tokens.ROLE_POLICY_ATTACHMENT, {"policyArn": "arn:aws:iam::123456789012:policy/mine"}),
     ],
-    "no-long-lived-keys": [("aws:iam/user:User", {}), ("aws:iam/accessKey:AccessKey", {"user": "ci"})],
+    "no-long-lived-keys": [
+        ("aws:iam/user:User", {}),
+        ("aws:iam/accessKey:AccessKey", {"user": "ci"}),
+        ("aws:ec2/keyPair:KeyPair", {"publicKey": "k"}),
+    ],
     "log-retention": [(tokens.LOG_GROUP, {"kmsKeyId": "k"}), (tokens.LOG_GROUP, {"retentionInDays": 0})],
     "tagged": [
         (tokens.PROVIDER, {"region": checks.REGION}),

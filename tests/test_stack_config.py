@@ -36,6 +36,13 @@ def test_lists_are_json_and_scalars_are_what_pulumi_makes_of_them(project: Path)
     assert load_stack_config(project, "s") == {"p:text": "a", "p:number": "7", "p:flag": "true", "p:many": '["x", "y"]'}
 
 
+def test_an_object_is_json_and_not_taken_for_an_encrypted_value(project: Path) -> None:
+    (project / "Pulumi.s.yaml").write_text("config:\n  aws:assumeRole: {roleArn: r}\n  p:token: {secure: abc}\n")
+    config = load_stack_config(project, "s")
+    assert config["aws:assumeRole"] == '{"roleArn": "r"}'
+    assert "p:token" not in config
+
+
 def test_an_encrypted_value_is_left_out_for_only_the_engine_can_read_it(project: Path) -> None:
     assert "p:token" not in load_stack_config(project, "s")
 

