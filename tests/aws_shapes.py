@@ -22,15 +22,15 @@ class _At(NamedTuple):
 
 
 class Document:
-    """What `add` has put together so far, and where each part of it comes from.
+    """What `add` has put together so far, on top of `content`, and where each part of it comes from.
 
     `names` says where an input goes that is called otherwise: `"ami": "ImageId"`. An input inside another is called by
     both, `"metricQueries.metric": ...`, and goes to a place relative to that of the outer one. `A.B` is a member of a
     member, `A[].B` a member of the list's first item, and `.` stands for the outer place itself.
     """
 
-    def __init__(self, shape: Any, names: Names) -> None:
-        self.content: dict[str, Any] = {}
+    def __init__(self, shape: Any, names: Names, content: dict[str, Any] | None = None) -> None:
+        self.content: dict[str, Any] = {} if content is None else content
         self.unplaced: list[str] = []
         self._root = _At(shape, self.content, ())
         self._names = names
@@ -83,6 +83,12 @@ class Document:
         if shape.type_name == "list":
             items = _items(value, shape.member)
             return [self._value(name, item, shape.member, (*path, number)) for number, item in enumerate(items)]
+        if shape.type_name == "map" and isinstance(value, list):
+            return {pair["name"]: pair["value"] for pair in value}
+        return self.scalar(value, shape)
+
+    def scalar(self, value: Any, shape: Any) -> Any:
+        """Return a value that has nothing in it; Pulumi's numbers are all floats."""
         return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

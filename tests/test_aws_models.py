@@ -3,17 +3,17 @@
 import copy
 import dataclasses
 import functools
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
-from components.settings import Settings
+from components.settings import SettingsError
 from tests import state_machines
 from tests.aws_models import Verdict, judge
 from tests.aws_table import DOCUMENTED, MODELS, UNCOVERED
 from tests.pulumi_mocks import ACCESS_VARIANTS, Recording, Resource, record_stack
 
-VERSIONS = get_args(get_args(Settings.__annotations__["postgres_version"])[0])
+VERSIONS = ("13", "15", "16", "17", "18")
 OPTIONAL = {"appToken": "obviously-fake-token", "alertEmails": '["someone@example.com"]'}
 RULE = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
 ROLE = "aws:iam/role:Role"
@@ -24,8 +24,8 @@ def recordings() -> list[Recording]:
     """Return every stack that a person may choose, as far as choices make other resources or other values."""
     return [
         *(record_stack(stack, egress=egress, analystAccess=access) for stack, egress, access in ACCESS_VARIANTS),
-        *(record_stack("prod", postgresVersion=version, **OPTIONAL) for version in VERSIONS),
-        record_stack("dev", **OPTIONAL),
+        *(record_stack("dev", postgresVersion=version) for version in VERSIONS),
+        *(record_stack(stack, **OPTIONAL) for stack in ("dev", "prod")),
     ]
 
 
@@ -52,10 +52,21 @@ def first(typ: str) -> Resource:
     return record_stack("prod", **OPTIONAL).of(typ)[0]
 
 
+def is_accepted(version: str) -> bool:
+    """Return whether the program takes a version of PostgreSQL."""
+    try:
+        return bool(record_stack("dev", postgresVersion=version))
+    except SettingsError:
+        return False
+
+
 class TestEveryInput:
     def test_is_one_that_aws_accepts(self) -> None:
         faults = verdict_on_all().faults
         assert not faults, "\n".join(map(str, faults))
+
+    def test_is_judged_with_each_version_of_postgresql_that_can_be_chosen(self) -> None:
+        assert [version for version in map(str, range(9, 25)) if is_accepted(version)] == list(VERSIONS)
 
     def test_is_covered_by_a_model_or_a_rule_or_listed_with_a_reason(self) -> None:
         assert verdict_on_all().uncovered == set(), "map it in tests/aws_table.py, or list it there with the reason"
