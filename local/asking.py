@@ -31,7 +31,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     query.add_argument("sql", type=_statement, metavar="SQL", help="such as 'SELECT * FROM ev_by_county'")
     shape = query.add_mutually_exclusive_group()
     shape.add_argument("--csv", action="store_true", help="write every row as CSV to standard output")
-    shape.add_argument("--all", action="store_true", help="show every row of a long answer")
+    shape.add_argument("--json", action="store_true", help="write every row as a JSON array to standard output")
+    shape.add_argument("--all", action="store_true", help="show every row of a long answer on a terminal")
 
     history = command("history", _history, "tell the life of a vehicle")
     history.add_argument("key", type=_key, metavar="DOL_VEHICLE_ID", help="the vehicle's number, such as 249675142")
@@ -40,7 +41,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _query(options: argparse.Namespace, display: Display) -> int:
-    from local.answers import show, write_csv  # noqa: PLC0415 - --help need not wait for it
+    from local.answers import show, write_csv, write_json  # noqa: PLC0415 - --help need not wait for it
     from local.reading import Answer  # noqa: PLC0415
 
     instead = typed("psql") if options.database_url is None else "psql with the same URL"
@@ -48,6 +49,8 @@ def _query(options: argparse.Namespace, display: Display) -> int:
         answer = Answer(cursor, options.sql, instead=instead)
         if options.csv:
             write_csv(answer)
+        elif options.json:
+            write_json(answer)
         else:
             show(answer, display, every_row=options.all)
     return 0

@@ -16,6 +16,7 @@ from rich.text import Text
 from evdata.visible import visible, visible_lines
 
 NAME_WIDTH = 20
+_WIDEST = 1_000_000
 
 
 @dataclass(slots=True)
@@ -30,6 +31,11 @@ class Display:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether somebody is looking; otherwise it goes to a file or another program."""
+        return self._console.is_terminal
 
     def headline(self, text: str) -> None:
         """The first line."""
@@ -85,9 +91,13 @@ class Display:
             table.add_column(_cell(name), justify="right" if right else "left", no_wrap=True)
         for row in rows:
             table.add_row(*map(_cell, row))
-        width = Measurement.get(self._console, self._console.options.update(max_width=100_000), table).maximum
-        if not self._console.is_terminal or width <= self._console.width:
-            self._console.print(table, width=width, crop=False)
+        width = Measurement.get(self._console, self._console.options.update(max_width=_WIDEST), table).maximum
+        if not self.is_terminal:
+            # A console cuts what it prints to its own width, and a file has none.
+            Console(file=self._console.file, width=width, highlight=False).print(table)
+            return
+        if width <= self._console.width:
+            self._console.print(table, width=width)
             return
         for number, row in enumerate(rows, start=1):
             self._console.print(f"[dim]row {number}[/]")

@@ -8,7 +8,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import psycopg2
 import psycopg2.extensions
@@ -23,6 +23,7 @@ from local.state import PROJECT, State, typed
 
 type Connection = psycopg2.extensions.connection
 type Cursor = psycopg2.extensions.cursor
+type Kind = Literal["number", "boolean", "text"]
 
 
 # What would be two statements, or none that answers rows, or one that writes, is refused here by the server itself.
@@ -151,8 +152,7 @@ class Answer:
             cursor.execute("FETCH 0 FROM answer")
             described = cursor.description or ()
             self.columns = [column.name for column in described]
-            # psycopg2 knows what a number is: those are set flush right.
-            self.numeric = [column.type_code == psycopg2.NUMBER for column in described]
+            self.kinds = [_kind(column.type_code) for column in described]
             if not described:
                 return
             as_text = psycopg2.extensions.new_type(
@@ -195,6 +195,12 @@ class Answer:
                 "What there is to ask: docs/data-dictionary.md." if _not_there(error) else "",
             ]
             raise LocalError(f"PostgreSQL: {'. '.join(word.rstrip('.') for word in words if word)}.") from None
+
+
+def _kind(type_code: object) -> Kind:
+    if type_code == psycopg2.NUMBER:  # equals the code of every type of number
+        return "number"
+    return "boolean" if type_code == psycopg2.extensions.BOOLEAN else "text"
 
 
 def _not_there(error: psycopg2.Error) -> bool:

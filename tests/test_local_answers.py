@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import json
 import os
 import re
 import signal
@@ -89,13 +90,62 @@ def test_every_type_is_told_as_postgresql_writes_it(ask: Ask) -> None:
     ]
 
 
-def test_a_long_answer_says_how_much_of_it_is_shown_and_how_to_see_it_all(ask: Ask) -> None:
+def test_a_terminal_is_shown_the_beginning_of_a_long_answer_and_how_to_see_it_all(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
     long = "SELECT n FROM generate_series(1, 12345) AS n"
     code, out, _ = ask("query", long)
     assert code == 0
     assert len(out.splitlines()) == 103
-    assert out.splitlines()[-1] == "  100 of 12,345 rows shown. All of them: --all, or --csv > FILE.csv"
+    assert "  100 of 12,345 rows shown. All of them: --all, --csv > FILE.csv or --json > FILE.json" in out
     assert len(ask("query", "--all", long)[1].splitlines()) == 12_348
+
+
+def test_what_is_no_terminal_gets_every_row_every_column_and_every_character(ask: Ask) -> None:
+    code, out, _ = ask(
+        "query", "SELECT n, repeat('x', 200) AS wide, repeat('y', 200) || n AS last FROM generate_series(1, 150) n"
+    )
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].split() == ["n", "wide", "last"]
+    assert [line.split() for line in lines[2:-1]] == [[str(n), "x" * 200, "y" * 200 + str(n)] for n in range(1, 151)]
+
+
+def test_a_whole_answer_can_be_had_as_json(ask: Ask) -> None:
+    query = (
+        "SELECT 1 AS whole, 2.50 AS decimal, true AS yes, NULL::text AS nothing, 'Doña \"Ana\"' AS text, "
+        "'NaN'::float8 AS odd, date '2023-10-15' AS day UNION ALL "
+        "SELECT 98052, -0.5, false, 'x', '', '-Infinity', '2024-01-01'"
+    )
+    code, out, _ = ask("query", "--json", query)
+    assert code == 0
+    assert json.loads(out) == [
+        {
+            "whole": 1,
+            "decimal": 2.5,
+            "yes": True,
+            "nothing": None,
+            "text": 'Doña "Ana"',
+            "odd": "NaN",
+            "day": "2023-10-15",
+        },
+        {
+            "whole": 98052,
+            "decimal": -0.5,
+            "yes": False,
+            "nothing": "x",
+            "text": "",
+            "odd": "-Infinity",
+            "day": "2024-01-01",
+        },
+    ]
+    assert json.loads(ask("query", "--json", "SELECT 1 AS n WHERE false")[1]) == []
+
+
+def test_the_whole_of_a_long_answer_can_be_had_as_csv(ask: Ask) -> None:
+    long = "SELECT n FROM generate_series(1, 12345) AS n"
     assert ask("query", "--csv", long)[1].splitlines() == ["n", *map(str, range(1, 12_346))]
 
 
