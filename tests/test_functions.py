@@ -81,7 +81,7 @@ class TestWhatEachMayDo:
         }
 
     def test_extract_reads_the_app_tokens_secret_only_when_there_is_one(self) -> None:
-        with_token = may("extract", appToken="abcdefgh12345678")
+        with_token = may("extract", appToken="example-app-token")
         assert with_token.pop("secretsmanager:GetSecretValue") == {TOKEN_SECRET}
         assert with_token.pop("kms:Decrypt") == {via(KEY, "s3"), via(KEY, "secretsmanager")}
         without = may("extract")
@@ -147,14 +147,14 @@ class TestWhatEachIsGiven:
         }
 
     def test_the_token_is_named_never_shown(self) -> None:
-        recording = record_stack("dev", appToken="abcdefgh12345678")
-        assert environment("extract", appToken="abcdefgh12345678")["APP_TOKEN_SECRET_ARN"] == TOKEN_SECRET
+        recording = record_stack("dev", appToken="example-app-token")
+        assert environment("extract", appToken="example-app-token")["APP_TOKEN_SECRET_ARN"] == TOKEN_SECRET
         version = recording.one("aws:secretsmanager/secretVersion:SecretVersion", "app-token")
-        assert version.inputs["secretString"] == "abcdefgh12345678"
+        assert version.inputs["secretString"] == "example-app-token"
         assert "secretString" in version.secret_inputs, "encrypted in the stack's state"
         others = [item for item in recording.resources if item is not version]
-        assert not any("abcdefgh12345678" in repr(item.inputs) for item in others)
-        assert "abcdefgh12345678" not in repr(recording.outputs)
+        assert not any("example-app-token" in repr(item.inputs) for item in others)
+        assert "example-app-token" not in repr(recording.outputs)
 
     def test_the_load_functions_verify_the_database_with_the_bundle_that_they_carry(self) -> None:
         verify = {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": "/var/task/rds-global-bundle.pem"}

@@ -75,7 +75,7 @@ class TestWhoMayTalkToWhom:
         assert rules(record_stack("dev", egress="nat-instance")) == LOAD_AND_DATABASE | EXTRACT | nat
 
     def test_extract_reaches_secrets_only_if_there_is_a_token_to_read(self) -> None:
-        with_token = rules(record_stack("dev", egress="nat-gateway", appToken="abcdefgh12345678"))
+        with_token = rules(record_stack("dev", egress="nat-gateway", appToken="example-app-token"))
         assert with_token - LOAD_AND_DATABASE - EXTRACT == {("in", "secrets", "extract", 443)}
 
     @pytest.mark.parametrize(("stack", "egress"), STACK_VARIANTS)
