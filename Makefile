@@ -47,7 +47,7 @@ check: $(VENV)/.ready-dev  ## Format, lint, types and workflows
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/zizmor --quiet --offline --min-severity medium .github/workflows
+	$(BIN)/zizmor --quiet --offline --min-severity medium .github
 
 format: $(VENV)/.ready-dev  ## Format and sort what can be mended by itself
 	$(BIN)/ruff check --fix .
@@ -69,6 +69,7 @@ lock: $(VENV)/.ready  ## Pin every requirement anew
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.12 requirements-dev.in -o requirements-dev.txt --no-annotate --custom-compile-command "make lock"
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.12 policy/requirements.in -o policy/requirements.txt --no-annotate --custom-compile-command "make lock"
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.12 benchmarks/requirements.in -o benchmarks/requirements.txt --no-annotate --custom-compile-command "make lock"
+	sed -i.bak "s/pulumi-version: .*/pulumi-version: $$(sed -n 's/^pulumi==//p' requirements.txt)/" .github/workflows/*.yml && rm .github/workflows/*.bak
 
 clean:  ## Remove what was built and loaded here
 	@for link in .local/*/postgres; do if [ -L "$$link" ]; then rm -rf "$$(dirname "$$(readlink "$$link")")"; fi; done
