@@ -12,12 +12,17 @@ from components.monitoring import Monitoring, MonitoringArgs
 from components.network import Network, NetworkArgs
 from components.notifications import Notifications, NotificationsArgs
 from components.orchestration import Orchestration, OrchestrationArgs
+from components.settings import SettingsError
 from components.stack_config import settings_of_this_run
 from components.storage import Storage, StorageArgs
 
-settings = settings_of_this_run()
-name = naming.prefix(pulumi.get_project(), pulumi.get_stack())
-packages = packaging.build(settings.lambda_architecture)
+try:
+    settings = settings_of_this_run()
+    name = naming.prefix(pulumi.get_project(), pulumi.get_stack())
+    packages = packaging.build(settings.lambda_architecture)
+except (SettingsError, naming.StackNameError, packaging.PackagingError) as error:
+    # The CLI shows a RunError as its message; any other exception as a traceback above it.
+    raise pulumi.RunError(str(error)) from error
 
 # A provider of our own: its tags are computed, so no stack file can forget them, and they stand in the resource graph,
 # where tests and policies see them. Components hand it down to their children.

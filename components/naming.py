@@ -17,6 +17,10 @@ FUNCTIONS: Final = ("extract", "stage", "publish")
 DATABASE_LOGS: Final = ("postgresql", "upgrade")
 
 
+class StackNameError(ValueError):
+    """The stack's name cannot be part of AWS names."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """Where a stack lives and what its names begin with."""
@@ -34,9 +38,9 @@ class Scope:
 
 
 def prefix(project: str, stack: str) -> str:
-    """Return what every name begins with; raise ValueError for a stack name that some AWS service would refuse."""
+    """Return what every name begins with; raise StackNameError for a name that some AWS service would refuse."""
     if len(stack) > LONGEST_STACK_NAME or not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", stack):
-        raise ValueError(
+        raise StackNameError(
             f"Stack name {stack!r} cannot stand in AWS names: it must begin with a lower-case letter, hold lower-case "
             f"letters, digits and single hyphens (S3 and RDS take no more) and have at most {LONGEST_STACK_NAME} "
             f"characters (got {len(stack)}; an IAM role's name ends at 64). Rename it: pulumi stack rename dev"

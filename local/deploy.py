@@ -45,7 +45,7 @@ def architecture() -> str:
 def deploy(cloud: Cloud, database: Database, *, stack: str, config: Mapping[str, str]) -> Deployment:
     """Run the program for `stack` with `config` (full keys, as `load_stack_config` gives them).
 
-    Raises what the program raises: SettingsError for wrong config, before anything exists.
+    Raises what the program raises: pulumi.RunError for wrong config or a wrong stack name, before anything exists.
     """
     monitor = _Monitor(Provider(cloud, database))
     configure(

@@ -1,25 +1,33 @@
 """The whole program, as it stands, for both stacks and every way out: what holds everywhere."""
 
 import json
-from typing import Any
+import runpy
+from typing import Any, NoReturn
 
+import pulumi
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from components import packaging
+from components.stack_config import load_stack_config
 from tests.pulumi_mocks import (
     ACCESS_VARIANTS,
     ACCOUNT,
     COMPONENT,
+    PROJECT,
     PROVIDER,
     REGION,
     Recording,
     Resource,
+    record,
     record_stack,
     record_stack_anew,
+    run_program,
     statements,
 )
 
+SECRETS = ("ev-population:appToken",)
 everywhere = pytest.mark.parametrize(("stack", "egress", "access"), ACCESS_VARIANTS)
 
 # https://docs.aws.amazon.com: the quotas page of each service
@@ -81,6 +89,49 @@ class TestOutputs:
             ),
             "vpcId": f"{prefix}-vpc-id",
         } | ({} if access == "none" else {"analystCommand": outputs["analystCommand"]})
+
+
+class TestRefusals:
+    """The CLI shows a RunError as its message alone; any other exception as a bug, with a traceback."""
+
+    def test_wrong_config_is_shown_whole_and_creates_nothing(self) -> None:
+        recording = Recording()
+        with pytest.raises(pulumi.RunError) as refused:
+            record_stack_anew("dev", {"databaseStorageGb": "5", "egress": "nat"}, recording)
+        assert str(refused.value) == (
+            "The stack's config has 2 wrong values; nothing was changed.\n\n"
+            "ev-population:egress = 'nat'\n"
+            "  refused: it should be 'nat-gateway', 'nat-instance' or 'lambda-managed'\n"
+            "  rule:    nat-gateway, nat-instance or lambda-managed\n"
+            "  example: ev-population:egress: nat-gateway\n\n"
+            "ev-population:databaseStorageGb = '5'\n"
+            "  refused: it should be greater than or equal to 20\n"
+            "  rule:    whole GB from 20, the least that gp3 has, to 10000\n"
+            "  example: ev-population:databaseStorageGb: 20"
+        )
+        assert recording.resources == []
+
+    def test_a_wrong_stack_name_is_shown_and_creates_nothing(self) -> None:
+        recording = Recording()
+        config = load_stack_config(PROJECT, "dev")
+        with pytest.raises(pulumi.RunError, match=r"^Stack name 'Bad_Name' cannot stand in AWS names: .*rename dev$"):
+            record(run_program, stack="Bad_Name", config=config, secret_keys=SECRETS, recording=recording)
+        assert recording.resources == []
+
+    def test_packages_that_cannot_be_had_are_shown_and_create_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def build(_: str) -> NoReturn:
+            raise packaging.PackagingError("could not install requirements.txt")
+
+        monkeypatch.setattr(packaging, "build", build)
+        recording = Recording()
+        with pytest.raises(pulumi.RunError, match=r"^could not install requirements\.txt$"):
+            record(
+                lambda: runpy.run_path(str(PROJECT / "__main__.py"), run_name="__main__"),
+                config=load_stack_config(PROJECT, "dev"),
+                secret_keys=SECRETS,
+                recording=recording,
+            )
+        assert recording.resources == []
 
 
 class TestStructure:

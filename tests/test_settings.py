@@ -8,7 +8,7 @@ import yaml
 
 from components.settings import LOG_RETENTION_DAYS, Settings, SettingsError
 from components.stack_config import SECRET_KEYS, load_stack_config
-from tests.pulumi_mocks import PROJECT, Recording, record_stack_anew
+from tests.pulumi_mocks import PROJECT
 
 DECLARED: dict[str, dict[str, Any]] = yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["config"]
 
@@ -301,10 +301,3 @@ def test_no_token_at_all_is_no_secret_in_the_clear() -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         parse().egress = "nat-gateway"
-
-
-def test_the_program_creates_nothing_when_config_is_refused() -> None:
-    recording = Recording()
-    with pytest.raises(SettingsError, match="nothing was changed"):
-        record_stack_anew("dev", {"databaseStorageGb": "5"}, recording)
-    assert recording.resources == []
