@@ -86,7 +86,7 @@ def _server(url: str | None) -> Iterator[Database]:
     home = Path(tempfile.mkdtemp(prefix="bench-pg-"))
     home.chmod(0o755)
     try:
-        with EmbeddedServer(home / "pg", shared=True) as server:
+        with EmbeddedServer(home / "pg", passing=True) as server:
             yield server.admin
     finally:
         shutil.rmtree(home, ignore_errors=True)

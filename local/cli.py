@@ -1,4 +1,4 @@
-"""The command line: `python -m local run`, `psql`, `report`, and the commands of `asking`."""
+"""The command line: `python -m local run`, `psql`, `report`, `serve`, and the commands of `asking`."""
 
 import argparse
 import json
@@ -20,6 +20,7 @@ from local.errors import LocalError
 from local.mishaps import explain
 from local.report import add_command as add_report
 from local.report import shown
+from local.serve import add_command as add_serve
 from local.snapshot import DATASET_ID
 from local.state import PROJECT, State
 
@@ -152,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_commands(commands, stack)
     add_report(commands, stack)
+    add_serve(commands, stack)
     return parser
 
 

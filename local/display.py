@@ -37,6 +37,10 @@ class Display:
         """Whether somebody is looking; otherwise it goes to a file or another program."""
         return self._console.is_terminal
 
+    def flush(self) -> None:
+        """Write out what is buffered, before a long wait."""
+        self._console.file.flush()
+
     def headline(self, text: str) -> None:
         """The first line."""
         self._console.print(f"\n[bold]{_safe(text)}[/]\n")

@@ -40,8 +40,8 @@ class EmbeddedServer:
     """The PostgreSQL that pip installed, its data in one directory, running between `with` and its end.
 
     With `fresh` it starts empty. `settings` are server settings to apply. `port` opens a TCP port on the loopback
-    address beside the socket. With `shared`, processes that name the same directory share the server, and the last to
-    leave stops it and removes the directory: that is for tests. Otherwise one process owns it.
+    address beside the socket. Processes that name the same directory share the server, and the last to leave stops it;
+    with `passing` it also removes the directory, and everybody is let in: that is for tests.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class EmbeddedServer:
         *,
         fresh: bool = False,
         settings: Mapping[str, str] | None = None,
-        shared: bool = False,
+        passing: bool = False,
         port: int | None = None,
     ) -> None:
         self._given = data
         self._fresh = fresh
         self._settings = settings or {}
-        self._shared = shared
+        self._passing = passing
         self._port = port
         self._users: int | None = None
 
@@ -65,12 +65,11 @@ class EmbeddedServer:
         self._data = place.for_data(self._given)
         self._account = place.server_account(self._data)
         with self._alone():
-            if not self._shared:
+            if not self._passing:
                 self._prepare()
             self._initialize()
             self._start()
-            if self._shared:
-                self._users = _locked(self._beside("users"), fcntl.LOCK_SH)
+            self._users = _locked(self._beside("users"), fcntl.LOCK_SH)
         try:
             self._apply_settings()
         except BaseException:
@@ -84,7 +83,7 @@ class EmbeddedServer:
                 return
             with contextlib.suppress(subprocess.CalledProcessError):  # stopped by somebody else
                 self._control("-m", "fast", "stop")
-            if self._shared:
+            if self._passing:
                 shutil.rmtree(self._data, ignore_errors=True)
                 self._beside("users").unlink(missing_ok=True)
 
@@ -138,6 +137,7 @@ class EmbeddedServer:
         """Make the directory one that the server can start from, whatever an earlier run left behind."""
         complete = self._beside("complete")  # initdb killed halfway leaves none
         if self._data.exists() and (self._fresh or not complete.exists()):
+            self._refuse_if_used("start anew")
             complete.unlink(missing_ok=True)
             if (self._data / "postmaster.pid").exists():
                 with contextlib.suppress(subprocess.SubprocessError):
@@ -150,6 +150,14 @@ class EmbeddedServer:
                 "start anew with --fresh, or keep the data with pg_upgrade."
             )
 
+    def _refuse_if_used(self, what: str) -> None:
+        users = _locked(self._beside("users"), fcntl.LOCK_SH)
+        if not _last(users):
+            raise LocalError(
+                f"Another process uses the embedded PostgreSQL on {self._data} (a run, a query, or serve), so this one "
+                f"cannot {what}. End that one first."
+            )
+
     def _initialize(self) -> None:
         if (self._data / "PG_VERSION").exists():
             return
@@ -159,14 +167,15 @@ class EmbeddedServer:
         # PostgreSQL's own locale, so that no locale of the machine is needed and texts sort the same everywhere.
         locale = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8")
         self._program("initdb", "--username=postgres", "--auth=trust", "--no-instructions", *locale)
-        if not self._shared:
+        if not self._passing:
             (self._data / "pg_hba.conf").write_text(LOGINS)
             self._beside("complete").touch()
 
     def _start(self) -> None:
-        if running_server(self._data) is not None:  # left behind by a run that was killed, or shared
+        if running_server(self._data) is not None:  # another process uses it, or one that was killed left it behind
             if self._port is None:
                 return
+            self._refuse_if_used("open a port")
             self._control("-m", "fast", "stop")
         listen = f"-h 127.0.0.1 -p {self._port}" if self._port else "-h ''"
         try:

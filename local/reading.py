@@ -64,7 +64,7 @@ def reading(stack: str, url: str | None, *, waiting: Callable[[str], None]) -> I
     with ExitStack() as opened:
         if url is None:
             admin = opened.enter_context(embedded(State(stack), waiting=waiting))
-            database = _as_analyst(admin)
+            database = as_analyst(admin)
         else:
             database = database_at(url, reading=True)
         opened.enter_context(_interruptible())
@@ -79,7 +79,7 @@ def reading(stack: str, url: str | None, *, waiting: Callable[[str], None]) -> I
         yield cursor
 
 
-def _as_analyst(admin: Database) -> Database:
+def as_analyst(admin: Database) -> Database:
     """The embedded database, seen by a user who may do nothing but what the reading role may."""
     reader = contract().reader
     with contextlib.closing(admin.connect()) as connection, connection.cursor() as cursor:

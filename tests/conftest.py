@@ -61,7 +61,7 @@ def postgres_server(request: pytest.FixtureRequest) -> Iterator[Database]:
     home = Path(tempfile.gettempdir()) / f"ev-{session[:12]}"
     home.mkdir(exist_ok=True)
     try:
-        with EmbeddedServer(home / "pg", settings=FAST, shared=True) as server:
+        with EmbeddedServer(home / "pg", settings=FAST, passing=True) as server:
             yield server.admin
     finally:
         if not (home / "pg").exists():
