@@ -18,8 +18,10 @@ from evdata.errors import DriftError, InputError, PipelineError, RawDataError, R
 from evdata.manifest import Manifest
 from local.open_data import OpenData
 from local.postgres import Database
+from local.snapshot import Snapshot
 from tests.handler_tools import BUCKET, Context, Pipeline, build_pipeline
 from tests.source_rows import Portal, SourceRow
+from tests.test_transform import vehicle
 
 JUNE: Final = datetime(2024, 6, 1, tzinfo=UTC)
 JULY: Final = datetime(2024, 7, 1, tzinfo=UTC)
@@ -87,6 +89,27 @@ def test_too_many_bad_rows_are_refused_with_how_many_why_and_what_to_do(pipeline
         *(pipeline, "july", refusal.value, "2024-07-01", "2 of 20 rows", "10.00%", "1.00%"),
         *("make is missing (2 rows)", "vin_1_10 is missing (1 row)", "Mend the contract", "force does not lift"),
     )
+
+
+def test_rows_that_a_spreadsheet_spoilt_are_refused_with_where_they_begin_and_what_to_do(
+    pipeline: Pipeline, source: OpenData
+) -> None:
+    rows = [vehicle(key) for key in range(1, 21)]
+    rows[13] |= {"_2020_census_tract": "5.30330E+10", "model_year": "2,016"}
+    rows[17] |= {"zip_code": '="98052"'}
+    rows[2] |= {"make": ""}
+    source.snapshot = Snapshot.of(rows, rows_updated_at=int(JULY.timestamp()))
+    with pytest.raises(RefusedError) as refusal:
+        pipeline.run("july")
+    assert_refused(
+        *(pipeline, "july", refusal.value, "2024-07-01", "3 of 20 rows", "15.00%"),
+        "_2020_census_tract is '5.30330E+10', saved by a spreadsheet as a rounded number: its digits are lost (1 row)",
+        (
+            "The file was saved by a spreadsheet, which spoilt 2 rows, the first in part 1, line 7: download it again "
+            "as CSV; force does not lift this guard."
+        ),
+    )
+    assert "contract" not in str(refusal.value)
 
 
 def test_a_shrunken_dataset_is_refused_with_the_numbers_until_somebody_forces_it(

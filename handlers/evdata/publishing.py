@@ -213,7 +213,7 @@ class Publication:
                 f"version {version} refused: {rejected:,} of {source:,} rows rejected ({rejected / source:.2%}), more "
                 f"than maxRejectedFraction allows ({guards.max_rejected_fraction:.2%}). Nothing was published. "
                 f"{staging.most_rejected(cursor, self._manifest)} "
-                "Mend the contract or wait for a better version; force does not lift this guard."
+                f"{staging.way_out(cursor, self._manifest)}; force does not lift this guard."
             )
         if shrunk_from and not self._force and loaded < (1 - guards.max_shrink_fraction) * shrunk_from:
             raise RefusedError(

@@ -16,6 +16,7 @@ from psycopg2.extras import execute_values
 from psycopg2.sql import Composable, Identifier, Literal
 
 from evdata.contract import Dataset
+from evdata.damage import BY_SPREADSHEET, DOWNLOAD_AGAIN
 from evdata.errors import RawDataError
 from evdata.manifest import Manifest, key_of
 from evdata.schema import INTERNAL, definitions, names
@@ -185,6 +186,25 @@ def most_rejected(cursor: "Cursor", manifest: Manifest) -> str:
         (manifest.key,),
     )
     return f"Most often: {'; '.join(f'{reason} ({rows_of(count)})' for reason, count in cursor.fetchall())}."
+
+
+def way_out(cursor: "Cursor", manifest: Manifest) -> str:
+    """Return what to do about a version with too many rejected rows: another file, if a spreadsheet spoilt this one."""
+    cursor.execute(
+        sql.SQL(
+            "SELECT part, line, count(*) OVER () FROM {} WHERE manifest_key = %s "
+            "AND EXISTS (SELECT FROM unnest(reasons) AS reason WHERE reason LIKE %s) ORDER BY part, line LIMIT 1"
+        ).format(REJECTED),
+        (manifest.key, f"%, {BY_SPREADSHEET} %"),
+    )
+    spoilt = cursor.fetchone()
+    if spoilt is None:
+        return "Mend the contract or wait for a better version"
+    part, line, count = spoilt
+    return (
+        f"The file was {BY_SPREADSHEET}, which spoilt {rows_of(count)}, the first in part {part}, line {line}: "
+        f"{DOWNLOAD_AGAIN}"
+    )
 
 
 def rows_of(count: int) -> str:
