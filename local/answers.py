@@ -55,8 +55,9 @@ def write_json(answer: Answer) -> None:
         output.write("[")
         for number, row in enumerate(_every(answer)):
             values = [_plain(value, kind) for value, kind in zip(row, answer.kinds, strict=True)]
-            # ASCII, so that a terminal obeys none of it.
-            output.write((",\n " if number else "") + json.dumps(dict(zip(answer.columns, values, strict=True))))
+            # ASCII without DEL, so that a terminal obeys none of it.
+            row_json = json.dumps(dict(zip(answer.columns, values, strict=True))).replace("\x7f", "\\u007f")
+            output.write((",\n " if number else "") + row_json)
         output.write("]\n")
 
 

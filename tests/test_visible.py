@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from evdata import errors
 from evdata.errors import PipelineError
 from evdata.report.page import page
 from evdata.visible import visible, visible_lines
-from local.answers import write_csv
+from local.answers import write_csv, write_json
 from local.display import Display
 from local.open_data import OpenData
 from local.postgres import Database
@@ -92,7 +93,8 @@ def test_nothing_that_is_displayed_is_an_order_to_the_terminal(what: str) -> Non
 
 
 def test_every_way_to_display_is_tried() -> None:
-    assert {name for name in vars(Display) if not name.startswith("_")} == {*SHOWN, "waiting"}, "waiting is in step"
+    methods = {name for name, what in vars(Display).items() if callable(what) and not name.startswith("_")}
+    assert methods == {*SHOWN, "waiting"}, "waiting is in step"
 
 
 def test_a_narrow_terminal_shows_a_row_a_value_a_line_and_obeys_none() -> None:
@@ -107,6 +109,7 @@ class Answered:
     """An answer of one row, as `Answer` gives it."""
 
     columns = ("what",)
+    kinds = ("text",)
 
     def __init__(self) -> None:
         self._rows: list[tuple[str | None, ...]] = [(HOSTILE,), (None,)]
@@ -124,6 +127,14 @@ def test_csv_is_exact_for_a_file_and_safe_for_a_terminal(terminal: bool, monkeyp
     write_csv(Answered())  # type: ignore[arg-type]
     written.seek(0)
     assert list(csv.reader(written)) == [["what"], [visible(HOSTILE) if terminal else HOSTILE], [""]]
+
+
+def test_json_is_exact_for_a_file_and_safe_for_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", written)
+    write_json(Answered())  # type: ignore[arg-type]
+    assert obeyed(written.getvalue()) == set()
+    assert json.loads(written.getvalue()) == [{"what": HOSTILE}, {"what": None}]
 
 
 def test_a_hostile_dataset_is_stored_as_it_is_and_told_without_orders(
