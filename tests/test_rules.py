@@ -33,6 +33,23 @@ def pipeline_database(**changes: Any) -> dict[str, Any]:
     return dict(record_stack("prod").one(tokens.DATABASE).inputs) | changes
 
 
+PUBLIC_ACCESS = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+# Whatever holds a policy, whether the stack has one today or not.
+POLICY_HOLDERS = (
+    "aws:s3/bucketPolicy:BucketPolicy",
+    "aws:sqs/queuePolicy:QueuePolicy",
+    "aws:sns/topicPolicy:TopicPolicy",
+    "aws:ec2/vpcEndpoint:VpcEndpoint",
+    "aws:kms/key:Key",
+    "aws:kms/keyPolicy:KeyPolicy",
+    "aws:secretsmanager/secret:Secret",
+    "aws:secretsmanager/secretPolicy:SecretPolicy",
+    "aws:iam/role:Role",
+    "aws:iam/rolePolicy:RolePolicy",
+    "aws:iam/policy:Policy",
+    "aws:iam/userPolicy:UserPolicy",
+    "aws:iam/groupPolicy:GroupPolicy",
+)
 # rule -> resources that break it: type, props and (where it matters) stack and protection
 type Broken = tuple[str, Mapping[str, Any]] | tuple[str, Mapping[str, Any], str, bool]
 BROKEN: dict[str, list[Broken]] = {
@@ -49,7 +66,11 @@ BROKEN: dict[str, list[Broken]] = {
         (tokens.KEY, {"enableKeyRotation": False, "deletionWindowInDays": 30}),
         (tokens.KEY, {"enableKeyRotation": True, "deletionWindowInDays": 7}),
     ],
-    "database-private": [(tokens.DATABASE, {"publiclyAccessible": True}), (tokens.DATABASE, {})],
+    "database-private": [
+        (tokens.DATABASE, {"publiclyAccessible": True}),
+        (tokens.DATABASE, {}),
+        ("aws:rds/clusterInstance:ClusterInstance", {"publiclyAccessible": True}),
+    ],
     "database-password": [
         (tokens.DATABASE, {"manageMasterUserPassword": True, "password": "hunter2"}),
         (tokens.DATABASE, {"manageMasterUserPassword": True, "passwordWo": "hunter2"}),
@@ -80,7 +101,10 @@ BROKEN: dict[str, list[Broken]] = {
         (tokens.EGRESS_RULE, {"description": "HTTPS\nto anywhere"}),
         (tokens.SECURITY_GROUP_RULE, {"description": "x" * 256}),
     ],
-    "default-group-empty": [(tokens.DEFAULT_GROUP, {"ingress": [], "egress": [{"protocol": "-1"}]})],
+    "default-group-empty": [
+        (tokens.DEFAULT_GROUP, {"ingress": [], "egress": [{"protocol": "-1"}]}),
+        (tokens.DEFAULT_GROUP, {"ingress": [{"protocol": "-1"}], "egress": []}),
+    ],
     "subnet-gives-no-address": [(tokens.SUBNET, {"mapPublicIpOnLaunch": True})],
     "endpoint-limited": [(tokens.ENDPOINT, {"serviceName": "com.amazonaws.ap-northeast-1.s3"})],
     "instance-closed": [
@@ -127,12 +151,20 @@ BROKEN: dict[str, list[Broken]] = {
     ],
     "log-retention": [(tokens.LOG_GROUP, {"kmsKeyId": "k"}), (tokens.LOG_GROUP, {"retentionInDays": 0})],
     "tagged": [
-        (tokens.PROVIDER, {"region": checks.REGION}),
-        (tokens.PROVIDER, {"region": checks.REGION, "defaultTags": json.dumps({"tags": {"Project": "p"}})}),
-        (tokens.PROVIDER, {"region": "us-east-1", "defaultTags": {"tags": dict.fromkeys(checks.TAGS, "x")}}),
+        (tokens.PROVIDER, {"region": "ap-northeast-1"}),
+        (tokens.PROVIDER, {"region": "ap-northeast-1", "defaultTags": json.dumps({"tags": {"Project": "p"}})}),
+        (
+            tokens.PROVIDER,
+            {
+                "region": "us-east-1",
+                "defaultTags": {"tags": dict.fromkeys(("Project", "Stack", "ManagedBy", "DataClassification"), "x")},
+            },
+        ),
     ],
     "tls-only": [
         (tokens.BUCKET_POLICY, allow(Principal="*", Action="s3:GetObject", Condition={})),
+        (tokens.TOPIC_POLICY, allow(Principal="*", Action="sns:Publish", Condition={})),
+        (tokens.QUEUE_POLICY, allow(Principal="*", Action="sqs:SendMessage", Condition={})),
         (tokens.DATABASE_PARAMETERS, {"parameters": [{"name": "rds.force_ssl", "value": "0"}]}),
         (tokens.DATABASE_PARAMETERS, {}),
     ],
@@ -152,7 +184,7 @@ BROKEN: dict[str, list[Broken]] = {
         (tokens.KEY, {}, "prod", False),
     ],
     "public-access-blocked": [
-        (tokens.BUCKET_PUBLIC_ACCESS, {"blockPublicAcls": True, "blockPublicPolicy": True, "ignorePublicAcls": True}),
+        (tokens.BUCKET_PUBLIC_ACCESS, {other: True for other in PUBLIC_ACCESS if other != key}) for key in PUBLIC_ACCESS
     ],
     "bucket-owned": [(tokens.BUCKET_OWNERSHIP, {"rule": {"objectOwnership": "ObjectWriter"}})],
     "bucket-versioned": [(tokens.BUCKET_VERSIONING, {"versioningConfiguration": {"status": "Suspended"}})],
@@ -244,8 +276,33 @@ def test_a_description_that_ec2_accepts_passes(description: str) -> None:
     assert list(BY_NAME["rules-described"].violations(group)) == []
 
 
-def test_every_rule_has_something_that_it_is_seen_to_catch() -> None:
-    assert set(BROKEN) == set(BY_NAME)
+@pytest.mark.parametrize("typ", POLICY_HOLDERS)
+@pytest.mark.parametrize(
+    ("name", "statement"),
+    [
+        ("no-wildcard-action", {"Action": "s3:*", "Resource": "arn:aws:s3:::b"}),
+        ("no-wildcard-resource", {"Action": "s3:GetObject", "Resource": "arn:aws:s3:::*"}),
+        ("principals-closed", {"Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b"}),
+    ],
+)
+def test_a_rule_about_policies_looks_into_whatever_holds_one(typ: str, name: str, statement: dict[str, str]) -> None:
+    resource = Resource(typ=typ, name="broken", props=allow(**statement), stack="dev")
+    assert list(BY_NAME[name].violations(resource))
+
+
+@pytest.mark.parametrize("typ", ["aws:kms/key:Key", "aws:kms/keyPolicy:KeyPolicy"])
+def test_in_a_keys_own_policy_every_resource_is_the_key(typ: str) -> None:
+    resource = Resource(typ=typ, name="key", props=allow(Action="kms:Decrypt", Resource="*"), stack="dev")
+    assert list(BY_NAME["no-wildcard-resource"].violations(resource)) == []
+
+
+def test_every_rule_has_something_that_it_is_seen_to_catch_of_every_type_that_it_watches() -> None:
+    about_policies = {"no-wildcard-action", "no-wildcard-resource", "principals-closed"}
+    seen = {
+        name: {case[0] for case in cases} | (set(POLICY_HOLDERS) if name in about_policies else set())
+        for name, cases in BROKEN.items()
+    }
+    assert seen == {name: set(rule.types) for name, rule in BY_NAME.items()}
 
 
 @pytest.mark.parametrize("rule", STACK_RULES, ids=lambda rule: rule.name)

@@ -6,11 +6,18 @@ from typing import Any
 import pytest
 import yaml
 
-from components.settings import LOG_RETENTION_DAYS, Settings, SettingsError
-from components.stack_config import SECRET_KEYS, load_stack_config
+from components.settings import Settings, SettingsError
+from components.stack_config import load_stack_config
 from tests.pulumi_mocks import PROJECT
 
 DECLARED: dict[str, dict[str, Any]] = yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["config"]
+
+SECRETS = frozenset({"appToken"})
+# https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+TAKEN_BY_CLOUDWATCH = (
+    *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731),
+    *(1096, 1827, 2192, 2557, 2922, 3288, 3653),
+)
 
 
 def parse(**overrides: str | list[str]) -> Settings:
@@ -111,7 +118,7 @@ def test_a_teardown_that_turns_deletion_protection_off_keeps_the_last_snapshot()
         ("backupRetentionDays", "35"),
         ("rawRetentionDays", "1"),
         ("rawRetentionDays", "3650"),
-        *(("logRetentionDays", str(days)) for days in LOG_RETENTION_DAYS),
+        *(("logRetentionDays", str(days)) for days in TAKEN_BY_CLOUDWATCH),
         ("lambdaArchitecture", "x86_64"),
         ("partRows", "1000"),
         ("partRows", "100000"),
@@ -289,13 +296,13 @@ def test_a_secret_is_never_shown(token: str) -> None:
 def test_a_secret_stored_in_the_clear_is_refused_even_if_it_is_well_formed() -> None:
     config = load_stack_config(PROJECT, "dev", {"appToken": "example-app-token"})
     with pytest.raises(SettingsError, match="stored in the clear") as refused:
-        Settings.parse(config, clear_secrets=frozenset(SECRET_KEYS))
+        Settings.parse(config, clear_secrets=SECRETS)
     assert "pulumi config set --secret appToken" in str(refused.value)
     assert "example-app-token" not in str(refused.value)
 
 
 def test_no_token_at_all_is_no_secret_in_the_clear() -> None:
-    Settings.parse(load_stack_config(PROJECT, "dev"), clear_secrets=frozenset(SECRET_KEYS))
+    Settings.parse(load_stack_config(PROJECT, "dev"), clear_secrets=SECRETS)
 
 
 def test_settings_cannot_be_changed() -> None:
