@@ -49,8 +49,9 @@ def machine() -> Iterator[Machine]:
         yield found
 
 
-@pytest.fixture
-def served(machine: Machine) -> Iterator[Served]:
+@contextlib.contextmanager
+def serving(machine: Machine) -> Iterator[Served]:
+    """Keep a machine's database up on a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -61,9 +62,17 @@ def served(machine: Machine) -> Iterator[Served]:
         line = process.stdout.readline()
         assert line, f"serve ended: {said}"
         said += line
-    yield Served(machine=machine, process=process, said=said, port=port)
-    if process.poll() is None:
-        stop(process)
+    try:
+        yield Served(machine=machine, process=process, said=said, port=port)
+    finally:
+        if process.poll() is None:
+            stop(process)
+
+
+@pytest.fixture
+def served(machine: Machine) -> Iterator[Served]:
+    with serving(machine) as found:
+        yield found
 
 
 def stop(process: subprocess.Popen[str]) -> str:
