@@ -32,8 +32,9 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ResponseStreamingError
 from psycopg2.extensions import connection as Connection  # noqa: N812
-from psycopg2.extensions import cursor as Cursor  # noqa: N812
 from urllib3.exceptions import ProtocolError
+
+from evdata.session import PinnedConnection, PinnedCursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,7 @@ def _wrap_postgres(points: Points) -> None:
             raise psycopg2.OperationalError("server closed the connection unexpectedly")
         return answer
 
-    class WatchedCursor(Cursor):
+    class WatchedCursor(PinnedCursor):
         @override
         def execute(self, query: Any, vars: Any = None) -> None:
             around(self.connection, _words(self, query), lambda: super(WatchedCursor, self).execute(query, vars))
@@ -205,7 +206,7 @@ def _wrap_postgres(points: Points) -> None:
             watched: Any = _File(file, lambda: wreck(self.connection, points.meet("within COPY", every)))
             around(self.connection, _words(self, sql), lambda: copy(sql, watched, size))
 
-    class WatchedConnection(Connection):
+    class WatchedConnection(PinnedConnection):
         @override
         def cursor(self, *_: Any, **__: Any) -> Any:
             return super().cursor(cursor_factory=WatchedCursor)
@@ -224,10 +225,10 @@ def _wrap_postgres(points: Points) -> None:
             super().close()
             points.meet("after the connection is closed", "kill")
 
-    def wrapped(**how: Any) -> Connection:
+    def wrapped(dsn: str, **how: Any) -> Connection:
         if points.meet("before the connection is made", "kill cut"):
             raise psycopg2.OperationalError("could not connect to server: Connection refused")
-        connection = connect(connection_factory=WatchedConnection, **how)
+        connection = connect(dsn, **(how | {"connection_factory": WatchedConnection}))
         wreck(connection, points.meet("after the connection is made", every))
         return connection
 
@@ -246,7 +247,7 @@ class _File:
         return self.file.read(size)
 
 
-def _words(cursor: Cursor, query: Any) -> str:
+def _words(cursor: PinnedCursor, query: Any) -> str:
     """Return the first words of a statement, without what differs from version to version."""
     text = query if isinstance(query, str) else query.decode() if isinstance(query, bytes) else query.as_string(cursor)
     return _timeless(" ".join(text.split()))[:70].rstrip()

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+import psycopg2
+import psycopg2.errors
 from psycopg2 import sql
 from psycopg2.extras import execute_values
 from psycopg2.sql import Composable, Identifier, Literal
@@ -42,13 +44,7 @@ def stage(connection: "Connection", dataset: Dataset, manifest: Manifest, part: 
     """Put a cleaned part into its staging table and write down that it is there. Commits."""
     target = table(dataset, manifest, part)
     with connection.cursor() as cursor:
-        _lock(cursor, manifest, part)
-        cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(target))
-        cursor.execute(
-            sql.SQL("CREATE UNLOGGED TABLE {} ({}, line integer NOT NULL) WITH (autovacuum_enabled = off)").format(
-                target, definitions(dataset.columns)
-            )
-        )
+        _make_empty(cursor, dataset, target)
         # FREEZE: the table was made in this transaction, so no row needs a second write to become visible to all.
         cursor.copy_expert(
             sql.SQL("COPY {} ({}, line) FROM STDIN WITH (FREEZE)").format(target, names(dataset.columns)),
@@ -247,9 +243,22 @@ def drop(cursor: "Cursor", dataset: Dataset, version: datetime) -> None:
         )
 
 
-def _lock(cursor: "Cursor", manifest: Manifest, part: int) -> None:
-    """Wait for another execution that is staging the very same part."""
-    cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s), %s)", (manifest.key, part))
+def _make_empty(cursor: "Cursor", dataset: Dataset, target: Identifier) -> None:
+    """Make a part's table anew, after any other execution that is staging the very same part just now."""
+    while True:
+        cursor.execute("SAVEPOINT before_the_part")
+        cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(target))
+        try:
+            cursor.execute(
+                sql.SQL("CREATE UNLOGGED TABLE {} ({}, line integer NOT NULL) WITH (autovacuum_enabled = off)").format(
+                    target, definitions(dataset.columns)
+                )
+            )
+        except (psycopg2.errors.DuplicateTable, psycopg2.errors.UniqueViolation):
+            # The other made it first, and has committed: PostgreSQL had this statement wait for that.
+            cursor.execute("ROLLBACK TO SAVEPOINT before_the_part")
+        else:
+            return
 
 
 def _forget(cursor: "Cursor", manifest: Manifest, part: int) -> None:

@@ -14,8 +14,10 @@ import psycopg2
 import psycopg2.errors
 from botocore.exceptions import BotoCoreError, ClientError
 
+from evdata import session
 from evdata.aws import aws_error, secrets_client
 from evdata.errors import DatabaseError, InputError, TransientError
+from evdata.schema import INTERNAL
 
 if TYPE_CHECKING:  # the stubs are not shipped
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -28,13 +30,19 @@ HEAD: Final = (
     "0003"  # the newest migration: known without importing Alembic, which takes longer than a look at the table
 )
 
-CONNECT_TIMEOUT_SECONDS: Final = 10
 # A function that dies in a transaction must not hold the lock: the server ends a session that went silent or away.
 SILENT_TRANSACTION_SECONDS: Final = 60
 CLIENT_CHECK_SECONDS: Final = 10
+KEEPALIVE_SECONDS: Final = 30  # NAT gateways forget a connection after 350 s of silence
+# Another run may be publishing; longer than this the state machine waits, and tries again.
+LOCK_SECONDS: Final = 120
 
-# One publisher or migrator at a time, whatever started it.
-_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('ev-population', 0))"
+# One publisher or migrator at a time, whatever started it. Each lock is on a table that nobody but its owner has any
+# right to: an advisory lock could be taken, and kept, by every user who can log in. This mode conflicts with itself,
+# and with nothing that a reader or a backup does.
+_LOCK: Final = "LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE"
+# Releases before 0003 take this one, and so does the first migration, which has no table yet.
+_FORMER_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('ev-population', 0))"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,28 +76,32 @@ class Warehouse:
         target = self._target()
         credentials = self._secret(target.credentials_arn, "username", "password")
         with translated():
-            connection = psycopg2.connect(
+            connection = session.connect(
+                settings=self._session_settings(),
                 host=target.host,
                 port=target.port,
                 dbname=target.db_name,
                 user=credentials["username"],
                 password=credentials["password"],
-                connect_timeout=CONNECT_TIMEOUT_SECONDS,
                 application_name="ev-population",
-                options=" ".join(f"-c {name}={value}" for name, value in self._session_settings().items()),
-                keepalives_idle=30,
+                keepalives_idle=KEEPALIVE_SECONDS,
             )
             try:
-                notice_absence(connection)
                 yield connection
             finally:
                 connection.close()
 
     def _session_settings(self) -> dict[str, str]:
         return {
-            "timezone": "UTC",
             "statement_timeout": f"{self._statement_seconds:.0f}s",
+            "lock_timeout": f"{LOCK_SECONDS}s",
             "idle_in_transaction_session_timeout": f"{SILENT_TRANSACTION_SECONDS}s",
+            "transaction_timeout": "0",
+            "client_connection_check_interval": f"{CLIENT_CHECK_SECONDS}s",
+            # What was published must outlive a crash of the server: `published.json` says that it stands.
+            "synchronous_commit": "on",
+            # A policy on a table would hide rows from the comparison; rather an error.
+            "row_security": "off",
             # Our ANALYZEs are to tell the planner how many rows there are; histograms would cost more than the COPY.
             "default_statistics_target": "1",
             # The comparison hashes a version: in memory while it is small, in a few batches on disk beyond.
@@ -122,19 +134,16 @@ class Warehouse:
             raise InputError(f"the secret {arn} is not a JSON object with {', '.join(keys)}") from None
 
 
-def notice_absence(connection: "Connection") -> None:
-    """Have the server notice within seconds that its client died during a statement (PostgreSQL 14 and up)."""
-    if connection.server_version >= 140000:
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET client_connection_check_interval = '{CLIENT_CHECK_SECONDS}s'")
-        connection.commit()
-
-
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn psycopg2's errors into the pipeline's."""
     try:
         yield
+    except psycopg2.errors.LockNotAvailable as error:
+        raise TransientError(
+            f"PostgreSQL: another session kept a lock for longer than {LOCK_SECONDS} s ({_first_line(error)}). It is "
+            "another run that publishes, or a person's transaction that was left open; it is tried again."
+        ) from error
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         # Out of reach, out of connections or disk, a password just rotated, a deadlock, a statement out of time.
         raise TransientError(f"PostgreSQL: {_first_line(error)}") from error
@@ -155,7 +164,21 @@ def _first_line(error: psycopg2.Error) -> str:
 
 def lock(cursor: "Cursor") -> None:
     """Wait to be the only publisher or migrator until the transaction ends."""
-    cursor.execute(_LOCK)
+    cursor.execute(_LOCK.format(f"public.{VERSION_TABLE}"))
+
+
+def lock_report(cursor: "Cursor") -> None:
+    """Wait to be the only writer of a report until the transaction ends."""
+    cursor.execute(_LOCK.format(f"{INTERNAL}.made"))
+
+
+def _lock_migrating(cursor: "Cursor") -> None:
+    cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{INTERNAL}.made",))
+    if cursor.fetchone() == (False,):
+        cursor.execute(_FORMER_LOCK)
+    cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (f"public.{VERSION_TABLE}",))
+    if cursor.fetchone() == (True,):
+        lock(cursor)
 
 
 def migrate(connection: "Connection") -> None:
@@ -213,7 +236,8 @@ def _alembic(connection: "Connection", command: str, revision: str) -> None:
     engine = create_engine("postgresql+psycopg2://", creator=lambda: connection, poolclass=StaticPool)
     try:
         with engine.begin() as transaction:
-            transaction.exec_driver_sql(_LOCK)
+            with connection.cursor() as cursor:
+                _lock_migrating(cursor)
             config.attributes["connection"] = transaction
             getattr(alembic_command, command)(config, revision)
     except DBAPIError as error:

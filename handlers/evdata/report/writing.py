@@ -1,16 +1,11 @@
 """The report into the bucket, after a publish."""
 
-from typing import Final
-
 from evdata.contract import Dataset
 from evdata.errors import DatabaseError
 from evdata.raw_store import RawStore
 from evdata.report.facts import VIEWS, read
 from evdata.report.page import page
-from evdata.warehouse import Warehouse, translated
-
-# Reports are written one at a time, each of what stands when its turn comes: an older one never overwrites a newer one.
-_LOCK: Final = "SELECT pg_advisory_lock(hashtextextended('ev-population report', 0))"
+from evdata.warehouse import Warehouse, lock_report, translated
 
 
 def has_report(dataset: Dataset) -> bool:
@@ -24,13 +19,13 @@ def write(store: RawStore, warehouse: Warehouse, *, seconds: float) -> str:
     Raises `PipelineError` when the database or the bucket refuses.
     """
     with warehouse.connect() as connection, translated():
-        connection.autocommit = True
+        connection.set_session(isolation_level="REPEATABLE READ")
         with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, false)", (f"{max(seconds, 1):.0f}s",))
-            cursor.execute(_LOCK)  # kept until the connection is closed, so until the report lies in the bucket
-            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            cursor.execute("SET LOCAL statement_timeout TO %s", (f"{max(seconds, 1):.0f}s",))
+            # Reports are written one at a time, each of what stands when its turn comes: an older one never overwrites
+            # a newer one. The lock is kept until the connection is closed, so until the report lies in the bucket.
+            lock_report(cursor)
             facts = read(cursor, seconds=seconds)
-            cursor.execute("COMMIT")
         if facts.version is None:
             raise DatabaseError("no version is published, so there is nothing to report")
         return store.put_report(facts.version.dataset_version, page(facts).encode())
