@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -301,38 +302,37 @@ def test_a_former_release_and_this_one_migrate_one_at_a_time(pipeline: Pipeline,
 
 
 @pytest.fixture(params=["session", "transaction"])
-def pooled(request: pytest.FixtureRequest, login: Database, tmp_path: Path) -> Iterator[Database]:
+def pooled(request: pytest.FixtureRequest, login: Database) -> Iterator[Database]:
     """The login's database through a PgBouncer of its own."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         pytest.skip("pgbouncer is not installed (apt-get install pgbouncer)")
-    tmp_path.chmod(0o755)
-    home = tmp_path / "pgbouncer"
-    home.mkdir()
-    (home / "users.txt").write_text(f'"{login.user}" "x"\n')
-    (home / "pgbouncer.ini").write_text(
-        f"[databases]\n{login.name} = host={login.host} port={login.port} dbname={login.name}\n"
-        f"[pgbouncer]\npool_mode = {request.param}\nlisten_port = 6432\nunix_socket_dir = {home}\n"
-        f"auth_type = plain\nauth_file = {home}/users.txt\ndefault_pool_size = 3\n"
-    )
-    as_root = os.geteuid() == 0  # which PgBouncer refuses to be
-    if as_root:
-        for path in (home, *home.iterdir()):
-            shutil.chown(path, "nobody")
-    with subprocess.Popen(
-        [program, *(["-u", "nobody"] if as_root else []), home / "pgbouncer.ini"],
-        stdout=subprocess.DEVNULL,
-        stderr=(log := (tmp_path / "log").open("w+")),
-    ) as process:
-        try:
-            deadline = time.monotonic() + 10
-            while not (home / ".s.PGSQL.6432").exists():
-                assert process.poll() is None, (log.seek(0), log.read())
-                assert time.monotonic() < deadline, "PgBouncer did not start"
-                time.sleep(0.02)
-            yield dataclasses.replace(login, host=str(home), port=6432)
-        finally:
-            process.terminate()
+    # Not below pytest's own directory, which is closed to the user that PgBouncer runs as when we are root.
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        (home / "users.txt").write_text(f'"{login.user}" "x"\n')
+        (home / "pgbouncer.ini").write_text(
+            f"[databases]\n{login.name} = host={login.host} port={login.port} dbname={login.name}\n"
+            f"[pgbouncer]\npool_mode = {request.param}\nlisten_port = 6432\nunix_socket_dir = {home}\n"
+            f"auth_type = plain\nauth_file = {home}/users.txt\ndefault_pool_size = 3\n"
+            f"query_wait_timeout = 20\nlogfile = {home}/log\n"
+        )
+        command = [program, "-q", str(home / "pgbouncer.ini")]
+        if os.geteuid() == 0:  # which PgBouncer refuses to be; the server's own user gets at its socket
+            user = Path(login.host).owner() if login.host.startswith("/") else "nobody"
+            for path in (home, *home.iterdir()):
+                shutil.chown(path, user)
+            command[1:1] = ["-u", user]
+        with subprocess.Popen(command) as process:
+            try:
+                deadline = time.monotonic() + 10
+                while not (home / ".s.PGSQL.6432").exists():
+                    assert process.poll() is None, (home / "log").read_text()
+                    assert time.monotonic() < deadline, "PgBouncer did not start"
+                    time.sleep(0.02)
+                yield dataclasses.replace(login, host=str(home), port=6432)
+            finally:
+                process.terminate()
 
 
 @pytest.mark.exhaustive
