@@ -21,7 +21,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from evdata import staging
 from evdata.contract import Dataset
 from evdata.dataset import DATASET
-from evdata.environment import event_flag, event_number, event_text, number_setting, told
+from evdata.environment import data_note, event_flag, event_number, event_text, number_setting, told
 from evdata.errors import InputError, PipelineError, RawDataError
 from evdata.manifest import Part, Published, iso, version_of
 from evdata.publishing import Guards, Outcome, Publication, refuse_unread
@@ -98,7 +98,7 @@ def publish(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     metrics.flush_metrics()
     if outcome.status != "superseded":
         told_of_report = report(store, warehouse, DATASET, seconds=min(_seconds_left(context), REPORT_SECONDS))
-        outcome = replace(outcome, message="\n".join(filter(None, (outcome.message, told_of_report))))
+        outcome = replace(outcome, message="\n".join(filter(None, (data_note(), outcome.message, told_of_report))))
     logger.info(outcome.message, extra={"answer": outcome.to_dict()})
     return outcome.to_dict()
 
@@ -149,7 +149,7 @@ def report(store: RawStore, warehouse: Warehouse, dataset: Dataset, *, seconds: 
 
         if not has_report(dataset):
             return ""
-        return f"Report: aws s3 cp s3://{store.bucket}/{write(store, warehouse, seconds=seconds)} ."
+        return f"Report: aws s3 cp s3://{store.bucket}/{write(store, warehouse, seconds=seconds, note=data_note())} ."
     except Exception as error:
         metrics.add_metric("ReportFailed", MetricUnit.Count, 1)
         metrics.flush_metrics()

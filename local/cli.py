@@ -96,7 +96,7 @@ def _run(options: argparse.Namespace, display: Display) -> int:
         display.heading("Rows")
         display.pairs(list(report.counts.items()))
     if report.facts:
-        display.heading("In the table now")
+        display.heading("In the table now" + (f". {report.note}" if report.note else ""))
         for fact in report.facts:
             display.line(fact)
         display.line("Source: Washington State Department of Licensing, Open Database License 1.0 (see NOTICE).")

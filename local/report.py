@@ -7,6 +7,7 @@ from typing import Any
 
 from local.display import Display
 from local.errors import LocalError
+from local.snapshot import sample_note
 from local.state import State
 
 
@@ -34,8 +35,10 @@ def _report(options: argparse.Namespace, display: Display) -> int:
         cursor.connection.rollback()
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         facts = read(cursor)
+    version = facts.version
+    note = sample_note(version.dataset_version, version.vehicles + version.rejected) if version else ""
     output.parent.mkdir(parents=True, exist_ok=True)  # the database may be another server's, with no run here yet
-    output.write_text(page(facts), encoding="utf-8")
+    output.write_text(page(facts, note=note), encoding="utf-8")
     if facts.version is None:
         display.line("No version has been published into this database yet; the page says so.")
     display.outcome(f"Written: {shown(output)}")

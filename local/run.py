@@ -57,6 +57,7 @@ class Report:
     published: str | None = None  # how publishing ended, if it came to that
     advice: str = ""
     page: Path | None = None
+    note: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Contract 1's report: `memory` is each function's peak of resident memory, in MB."""
@@ -125,7 +126,9 @@ def _run(options: Options, display: Display, report: Report, stack: ExitStack) -
     collect_notifications(cloud, report.outputs["topicArn"])
     for log in state.logs.glob("*-*.log"):
         log.unlink()
-    runtime = Runtime(home=state.functions, logs=state.logs, environment=cloud.environment | _tls(options, database))
+    runtime = Runtime(
+        home=state.functions, logs=state.logs, environment=cloud.environment | _tls(options, database) | _note(source)
+    )
     stack.callback(runtime.close)
     stack.enter_context(functions_run_by(runtime.invoke))
     try:
@@ -139,6 +142,7 @@ def _run(options: Options, display: Display, report: Report, stack: ExitStack) -
     if report.status == "SUCCEEDED":
         from local.facts import facts  # noqa: PLC0415
 
+        report.note = source.note
         report.facts, report.page = facts(database), state.keep_report(folder)
 
 
@@ -216,6 +220,10 @@ def _remember(report: Report, state: State, mark: str, source: Source, options: 
         state.remember_digest(mark, source.digest)
     if report.published == "superseded":
         report.advice = _older(options)
+
+
+def _note(source: Source) -> dict[str, str]:
+    return {"DATA_NOTE": source.note} if source.note else {}
 
 
 def _replaces(source: Source, state: State, mark: str) -> bool:

@@ -8,6 +8,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal, Self
 
@@ -18,6 +19,8 @@ from local.errors import LocalError
 DATASET_ID: Final = "f6w7-q2d2"
 SAMPLE: Final = Path(__file__).parent / "sample" / "ev-population-2023-10.csv.gz"
 SAMPLE_UPDATED_AT: Final = 1_697_328_000  # 2023-10-15T00:00:00Z
+SAMPLE_ROWS: Final = 15_214
+SAMPLE_NOTE: Final = "A sample: one in ten of the vehicles that were registered on October 15, 2023."
 
 type Type = Literal["text", "number", "point"]
 
@@ -132,6 +135,12 @@ class Snapshot:
     def sample(cls) -> Self:
         """The bundled sample: a tenth of the real dataset, as it was in October 2023."""
         return cls.from_csv(SAMPLE, rows_updated_at=SAMPLE_UPDATED_AT)
+
+
+def sample_note(version: datetime, rows: int) -> str:
+    """Return what to say of a version with so many rows: that it is the sample, if it is."""
+    is_sample = (int(version.timestamp()), rows) == (SAMPLE_UPDATED_AT, SAMPLE_ROWS)
+    return SAMPLE_NOTE if is_sample else ""
 
 
 def _file_date(path: Path) -> int:

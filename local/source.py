@@ -14,7 +14,7 @@ import requests
 
 from local.errors import LocalError
 from local.open_data import OpenData
-from local.snapshot import DATASET_ID, SAMPLE, SAMPLE_UPDATED_AT, Snapshot
+from local.snapshot import DATASET_ID, SAMPLE, SAMPLE_NOTE, SAMPLE_UPDATED_AT, Snapshot
 
 TIMEOUT_SECONDS: Final = (10, 60)
 _LOOPBACK: Final = ("127.0.0.1", "localhost")
@@ -28,6 +28,7 @@ class Source:
     description: str
     version: int | None = None  # rowsUpdatedAt of what is served, epoch seconds; None where a portal decides
     digest: str | None = None  # of the file that is served, uncompressed
+    note: str = ""  # what must be said of the rows wherever they are shown
 
 
 @contextmanager
@@ -51,6 +52,7 @@ def stand_in(data: Path | None, *, dataset_id: str, rows_updated_at: int | None)
             description=f"{what} {len(snapshot.rows):,} rows, version {day:%Y-%m-%d}",
             version=snapshot.rows_updated_at,
             digest=_digest(data or SAMPLE),
+            note=SAMPLE_NOTE if data is None else "",
         )
 
 

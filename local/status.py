@@ -7,6 +7,7 @@ from psycopg2 import sql
 
 from local.display import Display
 from local.reading import Cursor, contract
+from local.snapshot import sample_note
 from local.state import typed
 
 SHOWN_REFUSALS: Final = 3
@@ -46,6 +47,8 @@ def _tell_table(cursor: Cursor, display: Display, now: datetime) -> None:
     ((version, finished, rejected, execution),) = published
     ((rows,),) = _ask(cursor, sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(dataset.table)))
     display.line(f"{rows:,} {dataset.row_noun} of version {_moment(version)}, published {_ago(now - finished)}")
+    if note := sample_note(version, rows + rejected):
+        display.line(note)
     display.line(f"the source last changed {_ago(now - version)} as far as is known here")
     often = _ask(
         cursor,

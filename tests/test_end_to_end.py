@@ -62,7 +62,17 @@ def test_it_goes_through_every_state_and_says_so_to_people(first: Result) -> Non
     assert f"{SAMPLE_ROWS:,} rows published" in first.subjects[-1]
     for text in ("Deploy", "LoadParts", "rows/s", "TESLA leads", "local psql", "SUCCEEDED"):
         assert text in first.output
+    assert "In the table now. A sample: one in ten of the vehicles" in first.output
+    assert first.report["notifications"][-1]["message"].startswith("A sample: one in ten of the vehicles")
     assert "\x1b" not in first.output, "colours for a reader that is no terminal"
+
+
+def test_the_page_and_every_look_at_the_sample_say_that_it_is_one(sampled: Machine, first: Result) -> None:
+    assert "15,214</b> electric vehicles are in this part of" in (sampled.home / "report.html").read_text()
+    for command in ("status", "report"):
+        output, _ = sampled.start(command).communicate(timeout=60)
+        said = output if command == "status" else (sampled.home / "report.html").read_text()
+        assert "A sample: one in ten of the vehicles that were registered on October 15, 2023." in said
 
 
 def test_the_report_has_all_that_contract_1_promises(first: Result) -> None:

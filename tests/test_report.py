@@ -195,6 +195,17 @@ EXPECTED: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
+def test_a_sample_is_called_one_before_any_number(pipeline: Pipeline, source: OpenData) -> None:
+    publish_all(pipeline, source, CASES["one version"])
+    note = "A sample: one in ten."
+    text = page(facts_of(pipeline), note=note)
+    found = sound(text)
+    assert found.texts["h1"] == ["55 electric vehicles are in this part of Washington State's register"]
+    assert text.index(f'<p class="note" role="note">{note}</p>') < text.index("<h1>")
+    assert "registered with Washington State" not in found.text
+    assert 'role="note"' not in page(facts_of(pipeline)), "the whole register needs no such word"
+
+
 def test_an_empty_database_has_a_page_that_says_so(pipeline: Pipeline, source: OpenData) -> None:
     pipeline.stage(pipeline.extract()["manifest_key"], 0)
     found = sound(page(facts_of(pipeline)))

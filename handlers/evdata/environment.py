@@ -31,6 +31,11 @@ def told(logger: Logger) -> Callable[[Handler], Handler]:
     return decorate
 
 
+def data_note() -> str:
+    """Return what must be said of the data wherever they are shown; the local run sets it for its sample."""
+    return os.environ.get("DATA_NOTE", "")
+
+
 def setting(name: str) -> str:
     """Return an environment variable. Raises `InputError` when the function was deployed without it."""
     value = os.environ.get(name)

@@ -25,17 +25,21 @@ SOURCE: Final = f"https://data.wa.gov/d/{DATASET.dataset_id}"
 LICENCE: Final = "https://opendatacommons.org/licenses/odbl/1-0/"
 
 
-def page(facts: Facts) -> str:
-    """Return the report as one HTML page."""
+def page(facts: Facts, *, note: str = "") -> str:
+    """Return the report as one HTML page.
+
+    `note` is what a reader must know before any number, such as that the vehicles are a sample; it stays in view.
+    """
     shapes = json.loads(_asset("counties.json"))
     sections = _sections(facts, [shape["properties"]["name"] for shape in shapes["features"]])
     figures = [figure for _, _, _, some in sections for figure in some]
     echarts, script = _asset("echarts.js"), _asset("page.js")
-    headline, headline_html = _headline(facts)
+    headline, headline_html = _headline(facts, note)
     version = facts.version
     return Template(_asset("page.html")).substitute(
         title=html.escape(f"{headline}{f', {day(version.dataset_version)}' if version else ''}"),
         headline=html.escape(headline),
+        note=f'<p class="note" role="note">{html.escape(note)}</p>' if note else "",
         headline_html=headline_html,
         as_of=health.as_of(facts),
         lead=html.escape(_lead(facts)),
@@ -61,13 +65,14 @@ def script_json(document: Any) -> str:
 # --- The head ---
 
 
-def _headline(facts: Facts) -> tuple[str, str]:
+def _headline(facts: Facts, note: str) -> tuple[str, str]:
     """Return the headline as text, and as HTML with its number set large."""
     if not facts.version:
         text = "No version of the register has been published yet"
         return text, text
-    words = (
-        f"electric vehicle{'' if facts.vehicles == 1 else 's'} {be(facts.vehicles)} registered with Washington State"
+    one = facts.vehicles == 1
+    words = f"electric vehicle{'' if one else 's'} {be(facts.vehicles)} " + (
+        "in this part of Washington State's register" if note else "registered with Washington State"
     )
     return f"{facts.vehicles:,} {words}", f"<b>{facts.vehicles:,}</b> {words}"
 

@@ -13,8 +13,10 @@ def has_report(dataset: Dataset) -> bool:
     return {view.name for view in dataset.views}.issuperset(VIEWS)
 
 
-def write(store: RawStore, warehouse: Warehouse, *, seconds: float) -> str:
+def write(store: RawStore, warehouse: Warehouse, *, seconds: float, note: str = "") -> str:
     """Write the report of the version that stands in the table, within `seconds`; return the key of the newest.
+
+    `note` is shown above everything else.
 
     Raises `PipelineError` when the database or the bucket refuses.
     """
@@ -28,4 +30,4 @@ def write(store: RawStore, warehouse: Warehouse, *, seconds: float) -> str:
             facts = read(cursor, seconds=seconds)
         if facts.version is None:
             raise DatabaseError("no version is published, so there is nothing to report")
-        return store.put_report(facts.version.dataset_version, page(facts).encode())
+        return store.put_report(facts.version.dataset_version, page(facts, note=note).encode())
