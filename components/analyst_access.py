@@ -13,8 +13,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components import firewall, host, iam
-from components.egress import ANYWHERE
-from components.firewall import POSTGRES
+from components.firewall import ANYWHERE, POSTGRES
 from components.naming import Scope
 from components.network import Network
 from components.settings import Settings

@@ -7,11 +7,11 @@ import pulumi
 import pulumi_aws as aws
 
 from components import subnets
+from components.firewall import ANYWHERE
 from components.naming import Scope
 from components.nat_instance import NatInstance, NatInstanceArgs
 from components.settings import Settings
 
-ANYWHERE: Final = "0.0.0.0/0"
 # Lambda gives its network interfaces back up to 40 minutes after the last function in them is gone, and a destroy waits
 # for that here. https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-enis
 INTERFACES_GONE: Final = pulumi.CustomTimeouts(delete="60m")

@@ -5,6 +5,7 @@ from typing import Any, Final, Literal
 import pulumi
 import pulumi_aws as aws
 
+ANYWHERE: Final = "0.0.0.0/0"
 HTTPS: Final = 443
 POSTGRES: Final = 5432
 

@@ -7,7 +7,7 @@ from typing import Final
 import pulumi
 import pulumi_aws as aws
 
-from components import host, iam
+from components import firewall, host, iam
 from components.naming import Scope
 
 # Amazon's own image and a few lines, rather than a third party's image in the way of all that leaves the VPC. Swap
@@ -58,7 +58,7 @@ class NatInstance(pulumi.ComponentResource):
         super().__init__("ev-population:index:NatInstance", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
 
-        firewall = aws.ec2.SecurityGroup(
+        group = aws.ec2.SecurityGroup(
             f"{name}-nat",
             description="NAT instances: HTTPS from the private subnets, HTTPS to anywhere",
             vpc_id=args.vpc_id,
@@ -66,24 +66,20 @@ class NatInstance(pulumi.ComponentResource):
             opts=child,
         )
         for zone, cidr in args.client_cidrs.items():
-            aws.vpc.SecurityGroupIngressRule(
+            firewall.rule(
                 f"{name}-nat-from-private-{zone}",
-                security_group_id=firewall.id,
-                description=f"HTTPS from the private subnet in {zone}",
+                "in",
+                group.id,
+                f"HTTPS from the private subnet in {zone}",
                 cidr_ipv4=cidr,
-                ip_protocol="tcp",
-                from_port=443,
-                to_port=443,
                 opts=child,
             )
-        aws.vpc.SecurityGroupEgressRule(
+        firewall.rule(
             f"{name}-nat-to-internet",
-            security_group_id=firewall.id,
-            description="HTTPS to anywhere: addresses of the source change",
-            cidr_ipv4="0.0.0.0/0",
-            ip_protocol="tcp",
-            from_port=443,
-            to_port=443,
+            "out",
+            group.id,
+            "HTTPS to anywhere: addresses of the source change",
+            cidr_ipv4=firewall.ANYWHERE,
             opts=child,
         )
 
@@ -112,7 +108,7 @@ class NatInstance(pulumi.ComponentResource):
                 subnet_id=subnet_id,
                 associate_public_ip_address=True,
                 source_dest_check=False,  # it forwards what is not addressed to it
-                vpc_security_group_ids=[firewall.id],
+                vpc_security_group_ids=[group.id],
                 iam_instance_profile=profile.name,
                 user_data=USER_DATA,
                 user_data_replace_on_change=True,

@@ -7,8 +7,8 @@ import pulumi
 import pulumi_aws as aws
 
 from components import firewall, iam, naming, subnets
-from components.egress import ANYWHERE, INTERFACES_GONE, Egress, EgressArgs
-from components.firewall import POSTGRES
+from components.egress import INTERFACES_GONE, Egress, EgressArgs
+from components.firewall import ANYWHERE, POSTGRES
 from components.naming import Scope
 from components.settings import Settings
 
