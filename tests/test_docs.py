@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from components import alarms, workflow
 from docs.generate import PIECES, Piece
@@ -260,3 +261,36 @@ def test_every_guarantee_names_tests_that_exist_and_no_promise_is_without_one() 
         assert named, f"nothing proves: {promise}"
         for name in named:
             assert f"def {name}(" in tests, f"{name} does not exist"
+
+
+def test_every_key_says_what_a_change_does_to_a_live_stack() -> None:
+    page = (PROJECT / "docs" / "deploy.md").read_text()
+    section = page.split("## What can change on a live stack\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    named = [key for row in rows for key in re.findall(r"`([\w:]+)`", row)]
+    assert len(named) == len(set(named)), "a key has one row"
+    declared = set(yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["config"])
+    assert declared - set(named) == set()
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("vpcCidr", "cannot change"),
+        ("availabilityZones", "refuses to remove"),
+        ("postgresVersion", "cannot go down"),
+        ("databaseStorageGb", "never shrinks"),
+    ],
+)
+def test_a_key_says_itself_which_change_aws_refuses_halfway(key: str, says: str) -> None:
+    assert says in yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["config"][key]["description"]
+
+
+def test_every_file_that_pins_the_region_is_named_where_another_is_described() -> None:
+    page = (PROJECT / "docs" / "deploy.md").read_text()
+    section = page.split("## Another region\n", 1)[1].split("\n## ", 1)[0]
+    files = [*PROJECT.glob("Pulumi.*.yaml"), *(PROJECT / ".github").rglob("*.yml"), *(PROJECT / "policy").glob("*.py")]
+    pinned = {str(path.relative_to(PROJECT)) for path in files if "ap-northeast-1" in path.read_text()}
+    assert pinned
+    assert {path for path in pinned if f"`{path}`" not in section} == set()
+    assert "`docs/policies`" in section
