@@ -25,9 +25,9 @@ from evdata.errors import InputError, SourceError, TransientError
 from evdata.manifest import Manifest, iso
 from evdata.raw_store import RawStore
 from evdata.socrata import Metadata, Page, Socrata
-from evdata.visible import visible
+from evdata.visible import visible, visible_json
 
-logger = Logger()
+logger = Logger(json_serializer=visible_json)
 metrics = Metrics()
 
 # What is left of the function's time when asking stops: enough to say why, in words, before Lambda ends it without any.

@@ -27,13 +27,14 @@ from evdata.manifest import Part, Published, iso, version_of
 from evdata.publishing import Guards, Outcome, Publication, refuse_unread
 from evdata.raw_store import RawStore
 from evdata.transform import Cleaned, clean_part, raw_rows
+from evdata.visible import visible_json
 from evdata.warehouse import Warehouse, migrate, translated
 
 # What is left of a function's time when the database has to be done: enough to say so before Lambda says nothing.
 RESERVE_SECONDS: Final = 15
 REPORT_SECONDS: Final = 240  # six aggregations in the database; over ten million rows they took 18 s
 
-logger = Logger()
+logger = Logger(json_serializer=visible_json)
 metrics = Metrics()
 
 

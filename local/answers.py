@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, TextIO
 
-from evdata.visible import visible
+from evdata.visible import visible, visible_json
 from local.display import Display
 from local.reading import Answer, Kind
 
@@ -55,9 +55,7 @@ def write_json(answer: Answer) -> None:
         output.write("[")
         for number, row in enumerate(_every(answer)):
             values = [_plain(value, kind) for value, kind in zip(row, answer.kinds, strict=True)]
-            # ASCII without DEL, so that a terminal obeys none of it.
-            row_json = json.dumps(dict(zip(answer.columns, values, strict=True))).replace("\x7f", "\\u007f")
-            output.write((",\n " if number else "") + row_json)
+            output.write((",\n " if number else "") + visible_json(dict(zip(answer.columns, values, strict=True))))
         output.write("]\n")
 
 

@@ -14,6 +14,7 @@ from typing import Final, Literal, Self
 
 from evdata import damage
 from evdata.contract import tidy
+from evdata.visible import visible
 from local.errors import LocalError
 
 DATASET_ID: Final = "f6w7-q2d2"
@@ -152,13 +153,13 @@ def _file_date(path: Path) -> int:
 def _judge_headings(path: Path, headings: Sequence[str], fields: Sequence[str], key: str | None) -> None:
     """Raise LocalError unless the headings name the key, and each column once."""
     if key is not None and key not in fields:
-        found = ", ".join(headings)
+        found = visible(", ".join(headings))
         raise LocalError(
             f"--data {path} has no column 'DOL Vehicle ID' (or 'dol_vehicle_id'), which tells the vehicles apart; "
             f"its first line is: {found[:120]}{'…' if len(found) > 120 else ''}. Give an export of the dataset."
         )
     if twice := sorted({field for field in fields if fields.count(field) > 1}):
-        raise LocalError(f"--data {path} has two columns named {', '.join(twice)}; keep one of each.")
+        raise LocalError(f"--data {path} has two columns named {visible(', '.join(twice))}; keep one of each.")
 
 
 def _text(path: Path) -> str:

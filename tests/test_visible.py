@@ -7,17 +7,23 @@ import json
 import sys
 import unicodedata
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from rich.console import Console
 
+import extract
+import load
 from evdata import errors
-from evdata.errors import PipelineError
+from evdata.dataset import DATASET
+from evdata.errors import DriftError, PipelineError
 from evdata.report.page import page
+from evdata.transform import clean_part
 from evdata.visible import visible, visible_lines
 from local.answers import write_csv, write_json
 from local.display import Display
+from local.errors import LocalError
 from local.open_data import OpenData
 from local.postgres import Database
 from local.snapshot import Column, Snapshot
@@ -171,6 +177,35 @@ def test_a_hostile_dataset_is_stored_as_it_is_and_told_without_orders(
     assert obeyed(found.text) == set()
     assert obeyed("".join(map(str, strings(found.pictures)))) == set()
     assert r"\x1b[8mKing\u202e" in found.text
+
+
+@pytest.mark.parametrize("function", [extract, load], ids=lambda module: module.__name__)
+def test_the_log_is_safe_to_follow_on_a_terminal(function: Any) -> None:
+    written = io.StringIO()
+    (handler,) = function.logger.handlers
+    before = handler.setStream(written)
+    try:
+        function.logger.error(HOSTILE, extra={"answer": HOSTILE}, exc_info=ValueError(HOSTILE))
+    finally:
+        handler.setStream(before)
+    assert obeyed(written.getvalue()) == set()
+    assert json.loads(written.getvalue())["answer"] == HOSTILE
+
+
+def test_headings_and_types_that_are_quoted_are_one_line(tmp_path: Path) -> None:
+    hostile = "\x1b[8mCharger\u202e\nAll is well."
+    written = r"\x1b[8mCharger\u202e\nAll is well."
+    with pytest.raises(DriftError) as drift:
+        clean_part(f'"{hostile}",city\n'.encode(), DATASET)
+    assert f"it has {written}, city." in str(drift.value)
+    with pytest.raises(DriftError) as retyped:
+        DATASET.match({column.field: hostile for column in DATASET.source_columns})
+    assert f"is of type {written}, the contract takes" in str(retyped.value)
+    path = tmp_path / "ev.csv"
+    path.write_text(f'"{hostile}",city\n')
+    with pytest.raises(LocalError) as refusal:
+        Snapshot.from_csv(path)
+    assert f"its first line is: {written}, city." in str(refusal.value)
 
 
 def strings(document: Any) -> list[str]:

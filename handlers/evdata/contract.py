@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from evdata.errors import DriftError
+from evdata.visible import visible
 
 # The longest value that is taken, the most that CSV readers commonly take (Python's csv too). A row with a longer one
 # is rejected: https://docs.python.org/3.12/library/csv.html#csv.field_size_limit
@@ -146,7 +147,7 @@ class Dataset:
                 problems.append(f"required column {column.field} ('{column.display}') is missing")
             elif found not in column.types:
                 problems.append(
-                    f"column {column.field} is of type {found}, the contract takes {' or '.join(column.types)}"
+                    f"column {column.field} is of type {visible(found)}, the contract takes {' or '.join(column.types)}"
                 )
         if problems:
             raise DriftError(

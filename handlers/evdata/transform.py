@@ -125,7 +125,7 @@ def _read(content: bytes, dataset: Dataset) -> tuple["_Source", np.ndarray, list
 
 
 def _heading(header: Sequence[str]) -> str:
-    whole = ", ".join(header)
+    whole = ", ".join(map(visible, header))
     return whole if len(whole) <= 500 else f"{whole[:497]}..."
 
 
