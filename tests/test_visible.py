@@ -30,7 +30,7 @@ from local.snapshot import Column, Snapshot
 from tests.handler_tools import build_pipeline
 from tests.report_cases import facts_of
 from tests.test_report import sound
-from tests.test_transform import VEHICLE, vehicle
+from tests.test_transform import VEHICLE, as_csv, vehicle
 
 # Colors and titles (CSI, OSC, in 7 and 8 bits), backspace and delete, overrides and isolates, line ends of all kinds.
 ORDERS: Final = (
@@ -190,6 +190,12 @@ def test_the_log_is_safe_to_follow_on_a_terminal(function: Any) -> None:
         handler.setStream(before)
     assert obeyed(written.getvalue()) == set()
     assert json.loads(written.getvalue())["answer"] == HOSTILE
+
+
+def test_a_reason_is_safe_whatever_its_rule_quotes() -> None:
+    cleaned = clean_part(as_csv([vehicle(1, state="\x1b[8m\u202e", _2020_census_tract="5303301190")]), DATASET)
+    assert r"_2020_census_tract is '5303301190', expected 11 digits in \x1b[8m\u202e" in cleaned.rejected[0].reasons
+    assert obeyed("".join(cleaned.rejected[0].reasons)) == set()
 
 
 def test_headings_and_types_that_are_quoted_are_one_line(tmp_path: Path) -> None:

@@ -289,7 +289,7 @@ def code(digits: int, leading_zeros: Mapping[str, str]) -> Cleaner:
             padded = found.zfill(digits)
             found = padded if group in beginnings and beginnings[group].match(padded) else found
         if not re.fullmatch(rf"[0-9]{{{digits}}}", found):
-            raise ValueError(f"is {shown(cleaned)}, expected {digits} digits{f' in {group}' if group else ''}")
+            raise ValueError(f"is {shown(cleaned)}, expected {digits} digits{f' in {group[:40]}' if group else ''}")
         return found
 
     clean_code.__doc__ = (
