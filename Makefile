@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help local test test-all check format docs bench package lock clean
+.PHONY: help local test test-all test-engine check format docs bench package lock clean
 
 help:  ## What can be done here
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -42,6 +42,9 @@ test: $(VENV)/.ready  ## Prove it: every test but the exhaustive ones
 
 test-all: test $(VENV)/.ready-dev  ## Every test: then the exhaustive ones too; those of the report want Chromium
 	$(BIN)/python -m pytest -m exhaustive
+
+test-engine: $(VENV)/.ready  ## Take stacks up and down with the Pulumi CLI, moto for AWS; wants `pulumi` on the PATH
+	$(BIN)/python -m pytest -m engine
 
 check: $(VENV)/.ready-dev  ## Format, lint, types and workflows
 	$(BIN)/ruff format --check .

@@ -30,7 +30,7 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", 
 
 # Files whose tests share what is dear to make: they stay on one worker. The marks that pytest-xdist has for it do
 # nothing under pytest 9.2: https://github.com/pytest-dev/pytest-xdist/issues/1386
-KEPT_TOGETHER = {"tests/test_aws_models.py", "tests/test_end_to_end.py"}
+KEPT_TOGETHER = {"tests/test_aws_models.py", "tests/test_engine.py", "tests/test_end_to_end.py"}
 
 
 @pytest.hookimpl(optionalhook=True)
