@@ -44,7 +44,7 @@ test-all: test $(VENV)/.ready-dev  ## Every test: then the exhaustive ones too; 
 	$(BIN)/python -m pytest -m exhaustive
 
 test-engine: $(VENV)/.ready  ## Take stacks up and down with the Pulumi CLI, moto for AWS; wants `pulumi` on the PATH
-	$(BIN)/python -m pytest -m engine
+	$(BIN)/python -m pytest -m engine -n 0 tests/test_engine.py
 
 check: $(VENV)/.ready-dev  ## Format, lint, types and workflows
 	$(BIN)/ruff format --check .
