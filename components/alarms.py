@@ -1,6 +1,6 @@
 """What is watched, when it is wrong, and what to do then. Pure: alarms as data, made resources in monitoring.py.
 
-Anchors lead to docs/operate.md, where each has a section.
+Anchors lead to the runbook, docs/operate.md, where each has a section.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,6 @@ from components.functions import SIZES
 from components.naming import FUNCTIONS, Scope
 from components.settings import Settings
 
-RUNBOOK: Final = "docs/operate.md"
 FIVE_MINUTES: Final = 300
 HOUR: Final = 3600
 GIB: Final = 2**30
@@ -43,7 +42,7 @@ class Alarm:
     comparison: Literal["GreaterThanOrEqualToThreshold", "LessThanThreshold"] = "GreaterThanOrEqualToThreshold"
     period: int = FIVE_MINUTES
     periods: int = 1
-    missing: Literal["notBreaching", "breaching"] = "notBreaching"
+    missing: Literal["notBreaching", "breaching", "ignore"] = "notBreaching"
     lasting: bool = False  # a condition that ends, so its end is told too
     namespace: str = ""
     metric: str = ""
@@ -51,10 +50,9 @@ class Alarm:
     dimensions: Dimensions = field(default_factory=dict)
     queries: list[dict[str, Any]] = field(default_factory=list)
 
-    @property
-    def description(self) -> str:
-        """Return what somebody reads who was woken by it."""
-        return f"{self.means} {self.do} More: {RUNBOOK}#{self.anchor}"
+    def description(self, runbook: str) -> str:
+        """Return what somebody reads who was woken by it; `runbook` is where docs/operate.md is read."""
+        return f"{self.means} {self.do} More: {runbook}#{self.anchor}"
 
 
 def of_runs(state_machine_arn: pulumi.Input[str], dead_letter_queue: pulumi.Input[str]) -> list[Alarm]:
@@ -142,7 +140,7 @@ def of_freshness(namespace: str, expression: str) -> list[Alarm]:
             lasting=True,
             queries=[
                 metric("published", "PublishSuccess", "publish"),
-                metric("unchanged", "SourceUnchanged", "extract"),
+                metric("unchanged", "SourceUnchanged", "publish"),
                 {
                     "id": "fresh",
                     "expression": "SUM([published, unchanged])",
@@ -150,6 +148,29 @@ def of_freshness(namespace: str, expression: str) -> list[Alarm]:
                     "return_data": True,
                 },
             ],
+        )
+    ]
+
+
+def of_source(namespace: str, settings: Settings) -> list[Alarm]:
+    """Return the alarm on a source that has not published a version for too long.
+
+    Each run reports the age, and between two runs the alarm keeps its state, so it serves every schedule.
+    """
+    return [
+        Alarm(
+            role="source-old",
+            means=f"The source has had no new version for {settings.max_source_age_days} days (maxSourceAgeDays).",
+            do="See on the portal whether the dataset moved or is no longer updated.",
+            anchor="source-old",
+            namespace=namespace,
+            metric="SourceAgeDays",
+            statistic="Maximum",
+            dimensions={"service": "extract"},
+            threshold=settings.max_source_age_days,
+            period=HOUR,
+            missing="ignore",
+            lasting=True,
         )
     ]
 

@@ -21,6 +21,7 @@ def body(
     name: str,
     region: str,
     freshness: str,
+    runbook: str,
     alarm_arns: Sequence[str],
     state_machine_arn: str,
     function_names: Sequence[str],
@@ -28,7 +29,10 @@ def body(
     database: str,
     dead_letter_queue: str,
 ) -> dict[str, Any]:
-    """Return the body; `freshness` says how freshness is judged, and `name` is the namespace of the own metrics too."""
+    """Return the body.
+
+    `freshness` says how freshness is judged, `runbook` where to read on; `name` is the own metrics' namespace too.
+    """
 
     def graph(title: str, metrics: list[list[Any]], *, stat: str = "Sum", period: int = FIVE_MINUTES) -> Widget:
         return {
@@ -50,13 +54,13 @@ def body(
     )
     rows = [
         [
-            {"type": "text", "properties": {"markdown": f"# {name}\n{freshness}\n\nWhat to do: docs/operate.md"}},
+            {"type": "text", "properties": {"markdown": f"# {name}\n{freshness}\n\nWhat to do: {runbook}"}},
             {"type": "alarm", "properties": {"title": "Is it healthy?", "alarms": list(alarm_arns)}},
         ],
         [
             graph(
                 "Is it fresh? Versions published or confirmed unchanged, by day",
-                [*own("publish", "PublishSuccess"), *own("extract", "SourceUnchanged")],
+                own("publish", "PublishSuccess", "SourceUnchanged"),
                 period=DAY,
             ),
             graph(

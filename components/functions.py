@@ -110,6 +110,7 @@ class Functions(pulumi.ComponentResource):
                 "SOURCE_URL": settings.source_url,
                 "DATASET_ID": settings.dataset_id,
                 "PART_ROWS": str(settings.part_rows),
+                "MAX_SOURCE_AGE_DAYS": str(settings.max_source_age_days),
                 **({"APP_TOKEN_SECRET_ARN": token_arn} if token_arn else {}),
             },
             statements=[

@@ -37,6 +37,7 @@ class Monitoring(pulumi.ComponentResource):
         super().__init__("ev-population:index:Monitoring", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         settings, region = args.settings, args.scope.region
+        self._runbook = settings.runbook
         if schedule.freshness_hours(settings.schedule) is None:
             pulumi.log.warn(freshness_in_words(settings), self)
 
@@ -48,6 +49,7 @@ class Monitoring(pulumi.ComponentResource):
             for alarm in (
                 *alarms.of_runs(args.state_machine_arn, args.dead_letter_queue_name),
                 *alarms.of_freshness(name, settings.schedule),
+                *alarms.of_source(name, settings),
                 *alarms.of_functions(args.function_names),
                 *alarms.of_database(settings, args.database_identifier),
                 *alarms.of_nat_instances(args.scope, args.nat_instance_ids),
@@ -70,6 +72,7 @@ class Monitoring(pulumi.ComponentResource):
                         name=name,
                         region=region,
                         freshness=freshness_in_words(settings),
+                        runbook=settings.runbook,
                         log_groups=[naming.function_log_group(name, function) for function in naming.FUNCTIONS],
                         **values,
                     )
@@ -97,7 +100,7 @@ class Monitoring(pulumi.ComponentResource):
         return aws.cloudwatch.MetricAlarm(
             name,
             name=name,
-            alarm_description=alarm.description,
+            alarm_description=alarm.description(self._runbook),
             comparison_operator=alarm.comparison,
             threshold=alarm.threshold,
             evaluation_periods=alarm.periods,

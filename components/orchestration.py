@@ -112,7 +112,13 @@ class Orchestration(pulumi.ComponentResource):
         arns = {f"{function}_function_arn": args.function_arns[function] for function in naming.FUNCTIONS}
         definition = pulumi.Output.all(topic_arn=args.topic_arn, **arns).apply(
             lambda known: json.dumps(
-                workflow.definition(stack=scope.stack, load_concurrency=args.settings.load_concurrency, **known)
+                workflow.definition(
+                    stack=scope.stack,
+                    load_concurrency=args.settings.load_concurrency,
+                    notify_on=args.settings.notify_on,
+                    runbook_url=args.settings.runbook_url,
+                    **known,
+                )
             )
         )
         return aws.sfn.StateMachine(
@@ -213,7 +219,7 @@ class Orchestration(pulumi.ComponentResource):
                 "input_paths": {"status": "$.detail.status", "execution": "$.detail.executionArn"},
                 "input_template": json.dumps(
                     f"{name}: a run ended <status>. What it had not published is left out; the next run starts afresh. "
-                    f"What to do: docs/operate.md#stopped-run. Execution: {url}"
+                    f"What to do: {self._args.settings.runbook}#stopped-run. Execution: {url}"
                 ),
             },
             opts=self._child,

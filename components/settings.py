@@ -47,6 +47,12 @@ LONGEST_BACKUP_DAYS: Final = 35
 
 type Egress = Literal["nat-gateway", "nat-instance", "lambda-managed"]
 type AnalystAccess = Literal["none", "ssm"]
+type NotifyOn = Literal["every-run", "changes", "failures"]
+
+RUNBOOK: Final = "docs/operate.md"
+LONGEST_RUNBOOK_URL: Final = (
+    300  # CloudWatch takes descriptions of 1024 characters, and the alarm's own words come first
+)
 
 
 class SettingsError(Exception):
@@ -118,6 +124,15 @@ def _source_url(value: str) -> str:
     return value.removesuffix("/")
 
 
+def _runbook_url(value: str) -> str:
+    # Quotes, braces and angle brackets mean something in the templates that the address stands in.
+    if not re.fullmatch(r"(https://[A-Za-z0-9.-]+(:\d+)?(/[A-Za-z0-9._~%!$&()*+,;=:@/?-]*)?)?", value):
+        raise ValueError("it is not an https address without a fragment")
+    if len(value) > LONGEST_RUNBOOK_URL:
+        raise ValueError(f"it has {len(value)} characters")
+    return value
+
+
 def _app_token(value: SecretStr) -> SecretStr:
     if not re.fullmatch(r"([!-~]{8,200})?", value.get_secret_value()):
         raise ValueError("it has spaces or other characters that a header cannot carry, or not 8 to 200 of them")
@@ -148,6 +163,16 @@ class Settings(BaseModel):
     schedule_timezone: Annotated[str, AfterValidator(_time_zone), Rule("an IANA time zone", "Asia/Tokyo")]
     alert_emails: Annotated[
         Texts, AfterValidator(_emails), Rule("a list of e-mail addresses, none twice", "[ops@example.com]")
+    ]
+    notify_on: Annotated[NotifyOn, Rule("every-run, changes or failures", "changes")]
+    runbook_url: Annotated[
+        str,
+        AfterValidator(_runbook_url),
+        Rule(
+            f"the https address of a rendered {RUNBOOK}, at most {LONGEST_RUNBOOK_URL} characters and without a "
+            "fragment, or empty for none",
+            f"https://github.com/example/ev-population/blob/main/{RUNBOOK}",
+        ),
     ]
     vpc_cidr: Annotated[
         ipaddress.IPv4Network,
@@ -205,6 +230,7 @@ class Settings(BaseModel):
     ]
     max_rejected_fraction: Annotated[Fraction, Rule("a share from 0 up to, but not, 1", '"0.01"')]
     max_shrink_fraction: Annotated[Fraction, Rule("a share from 0 up to, but not, 1", '"0.10"')]
+    max_source_age_days: Annotated[WholeNumber, Field(ge=1, le=3650), Rule("whole days from 1 to 3650", "90")]
     source_url: Annotated[
         str,
         AfterValidator(_source_url),
@@ -269,6 +295,11 @@ class Settings(BaseModel):
     def postgres_major(self) -> int:
         """The major version: parameter groups and support plans go by it."""
         return int(self.postgres_version.partition(".")[0])
+
+    @property
+    def runbook(self) -> str:
+        """Where people read on: the configured address of the runbook, or its place in the repository."""
+        return self.runbook_url or RUNBOOK
 
     @property
     def resilient_zones(self) -> tuple[str, ...]:

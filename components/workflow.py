@@ -1,19 +1,25 @@
 """The state machine as plain data: a pure function from ARNs to Amazon States Language.
 
-    NotifyStarted -> Extract -> SourceChanged? -> NotifyUnchanged -> Succeed
-                                     |
-                                     v
-                              NotifyExtracted -> LoadParts -> Publish -> NotifyLoaded -> Succeed
+    NotifyStarted -> Extract -> SourceChanged? -> CheckTable -> TableIntact? -> NotifyUnchanged -> Succeed
+                        ^             |                             |
+                        |             v                             v
+                        |      NotifyExtracted                 RepairTable (once)
+                        |             |                             |
+                        +-------------|-----------------------------+
+                                      v
+                                  LoadParts -> Publish -> NotifyLoaded -> Succeed
 
-What still fails after its retries goes to NotifyExtractFailed or NotifyLoadFailed and from there to a Fail state: a
-failed run ends FAILED, with the handler's own words as its cause. Payloads carry pointers into S3, so no state grows
-with the dataset.
+`notify_on` decides which of the Notify states exist. What still fails after its retries always goes to
+NotifyExtractFailed or NotifyLoadFailed and from there to a Fail state: a failed run ends FAILED, with the handler's own
+words as its cause. Payloads carry pointers into S3, so no state grows with the dataset.
 
 JSONPath, not JSONata, on purpose: it is what local interpreters of the language can run too.
 Language reference: https://docs.aws.amazon.com/step-functions/latest/dg/concepts-amazon-states-language.html
 """
 
 from typing import Any, Final
+
+from components.settings import NotifyOn
 
 type State = dict[str, Any]
 
@@ -64,12 +70,18 @@ def definition(
     publish_function_arn: str,
     topic_arn: str,
     load_concurrency: int,
+    notify_on: NotifyOn,
+    runbook_url: str,
 ) -> dict[str, Any]:
     """Return the state machine's definition, ready for `json.dumps`.
 
     `stack` names the stack in every notification; `load_concurrency` is how many parts are staged at once, and so how
-    many database connections staging may hold.
+    many database connections staging may hold. `notify_on` is every-run (start, each phase, result), changes (what a
+    run published or found superseded, and failures) or failures. `runbook_url` is the address of docs/operate.md, or
+    empty.
     """
+    every_run, results = notify_on == "every-run", notify_on != "failures"
+    errors = f"{runbook_url}#errors" if runbook_url else "docs/operate.md, Errors"
     partition, _, region = topic_arn.split(":")[1:4]
     execution_url = f"https://{region}.console.aws.amazon.com/states/home?region={region}#/v2/executions/details/"
 
@@ -114,7 +126,7 @@ def definition(
             notify_failed: notify(
                 subject(f"{phase.lower()} FAILED, {{}}", "$.failure.error"),
                 message(
-                    "{}: {}\n\nWhat it means and what to do: docs/operate.md, Errors, {}.",
+                    f"{{}}: {{}}\n\nWhat it means and what to do: {errors}, {{}}.",
                     *("$.failure.error", "$.failure.cause.errorMessage", "$.failure.error"),
                 ),
                 then=f"{phase}Failed",
@@ -126,27 +138,64 @@ def definition(
             },
         }
 
+    started: dict[str, State] = {
+        "NotifyStarted": notify(
+            subject("run started"),
+            message("Looking for a new version of the source. A message follows when this has ended."),
+            then="Extract",
+        )
+    }
+    extracted: dict[str, State] = {
+        "NotifyExtracted": notify(
+            subject("{}", "$.extract.answer.headline"),
+            message("{}", "$.extract.answer.message"),
+            then="LoadParts",
+        )
+    }
+    unchanged: dict[str, State] = {
+        "NotifyUnchanged": notify(
+            subject("{}", "$.check.answer.headline"),
+            message("{}\n{}", "$.extract.answer.message", "$.check.answer.message"),
+            then="Succeed",
+        )
+    }
+    # Another run may have published the version meanwhile; that one has sent its own message.
+    published: dict[str, State] = {
+        "Changed?": {
+            "Type": "Choice",
+            "Choices": [{"Variable": "$.publish.answer.status", "StringEquals": "unchanged", "Next": "Succeed"}],
+            "Default": "NotifyLoaded",
+        }
+    }
+    loaded: dict[str, State] = {
+        "NotifyLoaded": notify(
+            subject("{}", "$.publish.answer.headline"),
+            message("{}", "$.publish.answer.message"),
+            then="Succeed",
+        )
+    }
+    after_publish = "NotifyLoaded" if every_run else "Changed?" if results else "Succeed"
     return {
         "Comment": f"Electric Vehicle Population to PostgreSQL, stack {stack}",
-        "StartAt": "NotifyStarted",
+        "StartAt": "NotifyStarted" if every_run else "Extract",
         "TimeoutSeconds": EXECUTION_TIMEOUT_SECONDS,
         "States": {
-            "NotifyStarted": notify(
-                subject("run started"),
-                message("Looking for a new version of the source. A message follows when this has ended."),
-                then="Extract",
-            ),
+            **(started if every_run else {}),
             "Extract": invoke(
                 extract_function_arn,
-                "$$.Execution.Input",
+                "$",  # the execution's input, or what RepairTable made of it
                 ResultSelector={
                     "answer.$": "$.Payload",
-                    # What Publish is asked; what the execution was started with is merged over it there.
+                    # The input of Publish and CheckTable; the execution's own input is merged over it there.
                     "publish": {
                         "manifest_key.$": "$.Payload.manifest_key",
+                        "notes.$": "$.Payload.notes",
                         "execution_id.$": "$$.Execution.Id",
                         "force": False,
                     },
+                    # Merged over both, so that no execution's input turns one into the other.
+                    "for_check": {"check": True},
+                    "for_publish": {"check": False},
                 },
                 ResultPath="$.extract",
                 Catch=_catch("Extract"),
@@ -155,18 +204,48 @@ def definition(
             "SourceChanged?": {
                 "Type": "Choice",
                 "Choices": [
-                    {"Variable": "$.extract.answer.status", "StringEquals": "unchanged", "Next": "NotifyUnchanged"},
+                    {
+                        "And": [
+                            {"Variable": "$.extract.answer.status", "StringEquals": "unchanged"},
+                            # A table is repaired once in a run, whatever Extract answers the second time.
+                            {"Variable": "$.repairs", "IsPresent": False},
+                        ],
+                        "Next": "CheckTable",
+                    },
                 ],
-                "Default": "NotifyExtracted",
+                "Default": "NotifyExtracted" if every_run else "LoadParts",
             },
-            "NotifyUnchanged": notify(
-                subject("{}", "$.extract.answer.headline"), message("{}", "$.extract.answer.message"), then="Succeed"
+            # A state of its own: Extract has no route to the database, and a run may do without it some day.
+            "CheckTable": invoke(
+                publish_function_arn,
+                _merge(_merge("$.extract.publish", "$$.Execution.Input"), "$.extract.for_check"),
+                ResultSelector={
+                    "answer.$": "$.Payload",
+                    "repair": {"force": True, "repairs.$": "$.Payload.message"},
+                },
+                ResultPath="$.check",
+                Catch=_catch("Load"),
+                Next="TableIntact?",
             ),
-            "NotifyExtracted": notify(
-                subject("{}", "$.extract.answer.headline"),
-                message("{}", "$.extract.answer.message"),
-                then="LoadParts",
-            ),
+            "TableIntact?": {
+                "Type": "Choice",
+                "Choices": [
+                    {
+                        "Variable": "$.check.answer.status",
+                        "StringEquals": "intact",
+                        "Next": "NotifyUnchanged" if every_run else "Succeed",
+                    },
+                ],
+                "Default": "RepairTable",
+            },
+            "RepairTable": {
+                "Type": "Pass",
+                "Parameters": {"input.$": _merge("$$.Execution.Input", "$.check.repair")},
+                "OutputPath": "$.input",
+                "Next": "Extract",
+            },
+            **(unchanged if every_run else {}),
+            **(extracted if every_run else {}),
             "LoadParts": {
                 "Type": "Map",
                 "Label": "LoadParts",
@@ -199,17 +278,14 @@ def definition(
             },
             "Publish": invoke(
                 publish_function_arn,
-                "States.JsonMerge($.extract.publish, $$.Execution.Input, false)",
+                _merge(_merge("$.extract.publish", "$$.Execution.Input"), "$.extract.for_publish"),
                 ResultSelector={"answer.$": "$.Payload"},
                 ResultPath="$.publish",
                 Catch=_catch("Load"),
-                Next="NotifyLoaded",
+                Next=after_publish,
             ),
-            "NotifyLoaded": notify(
-                subject("{}", "$.publish.answer.headline"),
-                message("{}", "$.publish.answer.message"),
-                then="Succeed",
-            ),
+            **(published if notify_on == "changes" else {}),
+            **(loaded if results else {}),
             **failure("Extract"),
             **failure("Load"),
             "Succeed": {"Type": "Succeed"},
@@ -251,6 +327,11 @@ def _format(template: str, *paths: str) -> str:
     """Return a `States.Format` of `template`, with its `{}` filled from `paths`; quotes and backslashes escaped."""
     literal = template.replace("\\", "\\\\").replace("'", "\\'")
     return f"States.Format({', '.join([f"'{literal}'", *paths])})"
+
+
+def _merge(under: str, over: str) -> str:
+    """Return an expression for the keys of two objects, where `over` wins. The only mode is a shallow one (false)."""
+    return f"States.JsonMerge({under}, {over}, false)"
 
 
 def _parts_key(manifest_key_path: str) -> str:

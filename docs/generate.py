@@ -61,6 +61,8 @@ def state_machine() -> str:
         publish_function_arn=f"{arn}:publish",
         topic_arn="arn:aws:sns:ap-northeast-1:123456789012:ev-population-dev",
         load_concurrency=4,
+        notify_on="changes",
+        runbook_url="",
     )
     return "\n".join(["```mermaid", "stateDiagram-v2", *_machine(definition, "  "), "```"])
 
@@ -79,7 +81,8 @@ def _machine(machine: Mapping[str, Any], indent: str) -> Iterator[str]:
             yield from _machine(state["ItemProcessor"], indent + "  ")
             yield f"{indent}}}"
         for choice in state.get("Choices", []):
-            yield f"{indent}{here} --> {label(choice['Next'])}: {choice['StringEquals']}"
+            first = choice.get("And", [choice])[0]
+            yield f"{indent}{here} --> {label(choice['Next'])}: {first['StringEquals']}"
         ways = {"Default": "else" if state["Type"] == "Choice" else "", "Next": ""}
         for key, why in ways.items():
             if key in state:

@@ -1,8 +1,8 @@
 """Lambda entry point: copy one pinned version of the dataset from the source to S3, or find that nothing changed.
 
-Event:  {"bucket_name": str, "secret_arn": str, "force"?: bool}
+Event:  {"bucket_name": str, "secret_arn": str, "force"?: bool, "repairs"?: str}
 Answer: {"status": "extracted" | "unchanged", "dataset_version", "manifest_key", "rows", "parts", "bytes", "message",
-"headline"}
+"headline", "notes": [str]}
 """
 
 import math
@@ -53,9 +53,10 @@ class Answer:
     bytes: int
     message: str
     headline: str
+    notes: tuple[str, ...] = ()  # what the message of the published version must say too
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self.__slots__} | {"notes": list(self.notes)}
 
 
 @logger.inject_lambda_context
@@ -70,11 +71,17 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         app_token=_app_token(os.environ.get("APP_TOKEN_SECRET_ARN")),
     )
     answer = extract(
-        source, store, DATASET, part_rows=number_setting("PART_ROWS", int), force=event_flag(event, "force")
+        source,
+        store,
+        DATASET,
+        part_rows=number_setting("PART_ROWS", int),
+        max_age_days=number_setting("MAX_SOURCE_AGE_DAYS", int),
+        force=event_flag(event, "force"),
+        repairs=event_text(event, "repairs") if "repairs" in event else None,
     )
-    if answer.status == "unchanged":
-        metrics.add_metric("SourceUnchanged", MetricUnit.Count, 1)
-    else:
+    # Whether an unchanged source means that the table is right is for CheckTable to say, and to count.
+    metrics.add_metric("SourceAgeDays", MetricUnit.NoUnit, _age_days(datetime.fromisoformat(answer.dataset_version)))
+    if answer.status == "extracted":
         metrics.add_metric("RowsExtracted", MetricUnit.Count, answer.rows)
         metrics.add_metric("BytesExtracted", MetricUnit.Bytes, answer.bytes)
     metrics.flush_metrics()
@@ -82,11 +89,21 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     return answer.to_dict()
 
 
-def extract(source: Socrata, store: RawStore, dataset: Dataset, *, part_rows: int, force: bool) -> Answer:
+def extract(
+    source: Socrata,
+    store: RawStore,
+    dataset: Dataset,
+    *,
+    part_rows: int,
+    max_age_days: int,
+    force: bool,
+    repairs: str | None = None,
+) -> Answer:
     """Bring the source's present version to the store, whole and proven, in parts of `part_rows` rows.
 
     A version that was published already costs one request. One that lies whole in the store already is not copied
-    again, unless `force` asks for it. Raises `TransientError` when the source changed while it was being copied.
+    again, unless `force` asks for it. `repairs` says what was wrong with a table that this run loads again, so the
+    answer is never "unchanged" then. Raises `TransientError` when the source changed while it was being copied.
     """
     before = source.metadata()
     if before.rows_updated_at > datetime.now(UTC) + FUTURE:
@@ -97,6 +114,7 @@ def extract(source: Socrata, store: RawStore, dataset: Dataset, *, part_rows: in
     match = dataset.match(before.types)
     published = store.published()
     version = iso(before.rows_updated_at)
+    old = _old(before, max_age_days)
     if published and not force and (published.dataset_id, published.dataset_version) == (source.dataset_id, version):
         return Answer(
             status="unchanged",
@@ -105,8 +123,7 @@ def extract(source: Socrata, store: RawStore, dataset: Dataset, *, part_rows: in
             rows=published.rows,
             parts=0,
             bytes=0,
-            message=f"The source is unchanged: version {_day(before)} with {published.rows:,} rows was published "
-            "already. Nothing was read or written.",
+            message="\n".join((_unchanged(before, published.rows), *old)),
             headline=f"unchanged, {published.rows:,} rows of {before.rows_updated_at:%Y-%m-%d}",
         )
     manifest = None if force else store.whole_version(before.rows_updated_at)
@@ -114,6 +131,7 @@ def extract(source: Socrata, store: RawStore, dataset: Dataset, *, part_rows: in
     if copied or manifest is None:
         manifest = _copy(source, store, before, match, part_rows=part_rows)
         store.put_manifest(manifest)
+    reasons = (repairs,) if repairs else ()
     return Answer(
         status="extracted",
         dataset_version=version,
@@ -121,8 +139,9 @@ def extract(source: Socrata, store: RawStore, dataset: Dataset, *, part_rows: in
         rows=manifest.rows,
         parts=len(manifest.parts),
         bytes=manifest.bytes,
-        message=_message(dataset, before, match, manifest, copied=copied),
+        message=_message(dataset, before, match, manifest, copied=copied, notes=(*reasons, *old)),
         headline=f"{manifest.rows:,} rows of {before.rows_updated_at:%Y-%m-%d} extracted",
+        notes=(*reasons, *_unknown(match), *old),
     )
 
 
@@ -176,17 +195,39 @@ def _pages(source: Socrata, fields: tuple[str, ...], expected: int, part_rows: i
         yield page
 
 
-def _message(dataset: Dataset, metadata: Metadata, match: Match, manifest: Manifest, *, copied: bool) -> str:
+def _message(
+    dataset: Dataset, metadata: Metadata, match: Match, manifest: Manifest, *, copied: bool, notes: tuple[str, ...]
+) -> str:
     how = "copied" if copied else "found whole in S3 from an earlier run,"
     count = len(manifest.parts)
     size = f"{count} part{'' if count == 1 else 's'}, {manifest.bytes / 1e6:.1f} MB compressed"
     lines = [f"Version {_day(metadata)} of '{visible(metadata.name)}': {manifest.rows:,} rows {how} in {size}."]
     if match.missing:
         lines.append(f"Gone from the source, NULL in the table: {', '.join(match.missing)}.")
-    if match.unknown:
-        lines.append(f"New in the source, not loaded: {', '.join(map(visible, match.unknown))}.")
+    lines += [*_unknown(match), *notes]
     lines.append(f"Source: {dataset.attribution}.")
     return "\n".join(lines)
+
+
+def _unchanged(metadata: Metadata, rows: int) -> str:
+    return f"The source is unchanged: version {_day(metadata)} with {rows:,} rows was published already."
+
+
+def _unknown(match: Match) -> tuple[str, ...]:
+    return (f"New in the source, not loaded: {', '.join(map(visible, match.unknown))}.",) if match.unknown else ()
+
+
+def _old(metadata: Metadata, max_age_days: int) -> tuple[str, ...]:
+    days = _age_days(metadata.rows_updated_at)
+    warning = (
+        f"Warning: the source has had no new version for {math.floor(days):,} days; maxSourceAgeDays is {max_age_days}."
+        " The dataset may have moved, or may no longer be updated."
+    )
+    return (warning,) if days >= max_age_days else ()
+
+
+def _age_days(version: datetime) -> float:
+    return (datetime.now(UTC) - version) / timedelta(days=1)
 
 
 def _day(metadata: Metadata) -> str:

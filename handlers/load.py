@@ -2,10 +2,12 @@
 
 stage    event:  {"bucket_name", "secret_arn", "manifest_key", "part"}
          answer: {"part", "rows", "rejected"}
-publish  event:  {"bucket_name", "secret_arn", "manifest_key", "execution_id", "force"?}
+publish  event:  {"bucket_name", "secret_arn", "manifest_key", "execution_id", "force"?, "notes"?: [str], "check"?}
          answer: {"status", "source", "loaded", "inserted", "updated", "removed", "unchanged", "rejected", "message",
                   "headline"}
          and, once the data are published, the report about them
+         with "check": true it publishes nothing, but answers whether the table is as the last run left it:
+         {"status": "intact" | "damaged", "message", "headline"}
 """
 
 import gzip
@@ -21,12 +23,13 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from evdata import staging
 from evdata.contract import Dataset
 from evdata.dataset import DATASET
-from evdata.environment import data_note, event_flag, event_number, event_text, number_setting, told
+from evdata.environment import data_note, event_flag, event_number, event_text, event_texts, number_setting, told
 from evdata.errors import InputError, PipelineError, RawDataError
 from evdata.manifest import Part, Published, iso, version_of
 from evdata.publishing import Guards, Outcome, Publication, refuse_unread
 from evdata.raw_store import RawStore
 from evdata.transform import Cleaned, clean_part, raw_rows
+from evdata.upkeep import examine, prepare
 from evdata.visible import visible_json
 from evdata.warehouse import Warehouse, migrate, translated
 
@@ -64,7 +67,7 @@ def stage_part(store: RawStore, warehouse: Warehouse, dataset: Dataset, manifest
                 "Run again with force to extract anew."
             )
         with warehouse.connect() as connection, translated():
-            migrate(connection)
+            prepare(connection, dataset)
             staging.stage(connection, dataset, manifest, number, cleaned)
     except PipelineError as error:
         # If the reason cannot be left behind, this error still stands in the log and in the Map run.
@@ -78,8 +81,10 @@ def stage_part(store: RawStore, warehouse: Warehouse, dataset: Dataset, manifest
 @logger.inject_lambda_context
 @told(logger)
 def publish(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Answer the state machine's Publish state."""
+    """Answer the state machine's Publish state, and its CheckTable state."""
     store, warehouse, manifest_key = _places(event, context)
+    if event_flag(event, "check"):
+        return check(warehouse, DATASET, manifest_key)
     outcome = publish_version(
         store,
         warehouse,
@@ -91,6 +96,7 @@ def publish(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             max_rejected_fraction=number_setting("MAX_REJECTED_FRACTION", float),
             max_shrink_fraction=number_setting("MAX_SHRINK_FRACTION", float),
         ),
+        notes=event_texts(event, "notes"),
     )
     for name in ("loaded", "inserted", "updated", "removed", "rejected"):
         metrics.add_metric(f"Rows{name.capitalize()}", MetricUnit.Count, getattr(outcome, name))
@@ -104,6 +110,17 @@ def publish(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     return outcome.to_dict()
 
 
+def check(warehouse: Warehouse, dataset: Dataset, manifest_key: str) -> dict[str, str]:
+    """Say whether a published version still stands in the table as its run left it. Changes nothing."""
+    with warehouse.connect() as connection, translated():
+        condition = examine(connection, dataset, version_of(manifest_key))
+    if condition.status == "intact":
+        metrics.add_metric("SourceUnchanged", MetricUnit.Count, 1)
+        metrics.flush_metrics()
+    logger.info(condition.message, extra={"answer": condition.to_dict()})
+    return condition.to_dict()
+
+
 def publish_version(
     store: RawStore,
     warehouse: Warehouse,
@@ -113,8 +130,13 @@ def publish_version(
     execution_id: str,
     force: bool,
     guards: Guards,
+    notes: tuple[str, ...] = (),
 ) -> Outcome:
-    """Make the staged parts the table, then write down in the bucket which version stands there."""
+    """Make the staged parts the table, then write down in the bucket which version stands there.
+
+    `notes` go into the message. A version that the bucket says was published before, with as many rows, has passed the
+    shrink guard then; what the table lost since is no reason to keep it out.
+    """
     try:
         manifest = store.manifest(manifest_key)
     except RawDataError as error:
@@ -126,9 +148,17 @@ def publish_version(
         part = manifest.part(number)
         return raw_rows(_inflate(store.part(part), part), lines)
 
+    published = store.published()
+    accepted = published is not None and (published.dataset_id, published.dataset_version, published.rows) == (
+        manifest.dataset_id,
+        iso(manifest.dataset_version),
+        manifest.rows,
+    )
     with warehouse.connect() as connection, translated():
-        migrate(connection)
-        publication = Publication(connection, dataset, manifest, execution_id=execution_id, force=force)
+        prepare(connection, dataset)
+        publication = Publication(
+            connection, dataset, manifest, execution_id=execution_id, force=force or accepted, notes=notes
+        )
         outcome = publication.run(guards, read_raw)
     if outcome.status != "superseded":
         store.put_published(

@@ -39,6 +39,11 @@ class Outcome:
         return dict((self.output.get("extract") or {}).get("answer") or {})
 
     @property
+    def checked(self) -> Mapping[str, Any]:
+        """CheckTable's answer, if it gave one and the table needed no repair."""
+        return dict((self.output.get("check") or {}).get("answer") or {})
+
+    @property
     def published(self) -> Mapping[str, Any]:
         """Publish's answer, if it gave one."""
         return dict((self.output.get("publish") or {}).get("answer") or {})

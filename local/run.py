@@ -188,7 +188,8 @@ def _execute(cloud: Any, runtime: Any, report: Report, display: Display, *, forc
     report.states = [{"name": state.name, "status": state.status, "seconds": state.seconds} for state in outcome.states]
     report.counts = outcome.counts
     report.published = outcome.published.get("status")
-    report.message = str((outcome.published or outcome.extracted).get("message", ""))
+    answers = [outcome.published] if outcome.published else [outcome.extracted, outcome.checked]
+    report.message = "\n".join(answer["message"] for answer in answers if answer)
 
 
 def _throughput(state: str, seconds: float, runtime: Any) -> str:

@@ -298,8 +298,8 @@ def bucket_expires(resource: Resource) -> Iterator[str]:
 def alarm_speaks(resource: Resource) -> Iterator[str]:
     if not resource.props.get("alarmActions"):
         yield "it tells nobody (alarmActions)."
-    if not re.search(r"docs/operate\.md#[a-z-]+$", resource.props.get("alarmDescription") or ""):
-        yield "its description leads to no place in the runbook (docs/operate.md#...)."
+    if not re.search(r"(docs/operate\.md|https://\S+)#[a-z-]+$", resource.props.get("alarmDescription") or ""):
+        yield "its description leads to no place in the runbook (docs/operate.md#... or https://...#...)."
 
 
 def start_is_not_lost(resource: Resource) -> Iterator[str]:

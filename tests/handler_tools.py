@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -44,15 +44,29 @@ class Pipeline:
     event: dict[str, Any]
     environment: dict[str, str]  # of the functions, in this process already
 
-    def extract(self, *, force: bool = False, context: Context | None = None) -> dict[str, Any]:
-        event = self.event | ({"force": True} if force else {})
+    def extract(
+        self, *, force: bool = False, repairs: str | None = None, context: Context | None = None
+    ) -> dict[str, Any]:
+        event = self.event | ({"force": True} if force else {}) | ({"repairs": repairs} if repairs else {})
         return extract.handler(event, context or Context("extract"))
 
     def stage(self, manifest_key: str, part: int) -> dict[str, Any]:
         return load.stage(self.event | {"manifest_key": manifest_key, "part": part}, Context("stage"))
 
-    def publish(self, manifest_key: str, execution_id: str, *, force: bool = False) -> dict[str, Any]:
-        event = self.event | {"manifest_key": manifest_key, "execution_id": execution_id, "force": force}
+    def publish(
+        self, manifest_key: str, execution_id: str, *, force: bool = False, notes: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        event = self.event | {
+            "manifest_key": manifest_key,
+            "execution_id": execution_id,
+            "force": force,
+            "notes": list(notes),
+            "check": False,
+        }
+        return load.publish(event, Context("publish"))
+
+    def check(self, manifest_key: str, execution_id: str = "check") -> dict[str, Any]:
+        event = self.event | {"manifest_key": manifest_key, "execution_id": execution_id, "check": True}
         return load.publish(event, Context("publish"))
 
     def set_part_rows(self, rows: int) -> None:
@@ -64,13 +78,16 @@ class Pipeline:
         os.environ[name] = str(fraction)
 
     def run(self, execution_id: str, *, force: bool = False) -> dict[str, Any]:
-        """One execution from end to end; returns publish's answer, or extract's when the source is unchanged."""
+        """One execution from end to end; returns publish's answer, or extract's when nothing had to be done."""
         extracted = self.extract(force=force)
         if extracted["status"] == "unchanged":
-            return extracted
+            check = self.check(extracted["manifest_key"], execution_id)
+            if check["status"] == "intact":
+                return extracted
+            extracted = self.extract(force=True, repairs=check["message"])
         for part in range(extracted["parts"]):
             self.stage(extracted["manifest_key"], part)
-        return self.publish(extracted["manifest_key"], execution_id, force=force)
+        return self.publish(extracted["manifest_key"], execution_id, force=force, notes=extracted["notes"])
 
     def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         with self.connection() as connection, connection.cursor() as cursor:
@@ -104,12 +121,14 @@ def build_pipeline(
     part_rows: int = 5_000,
     max_rejected: float = 0.01,
     max_shrink: float = 0.1,
+    max_source_age_days: int = 100_000,  # the sources of tests are years old
 ) -> Pipeline:
     """Put secrets and bucket into moto and the functions' environment into the process; return the pipeline."""
     environment = {
         "SOURCE_URL": source if isinstance(source, str) else source.url,
         "DATASET_ID": "f6w7-q2d2",
         "PART_ROWS": str(part_rows),
+        "MAX_SOURCE_AGE_DAYS": str(max_source_age_days),
         "MAX_REJECTED_FRACTION": str(max_rejected),
         "MAX_SHRINK_FRACTION": str(max_shrink),
         "PGSSLMODE": "prefer",

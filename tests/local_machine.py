@@ -16,7 +16,10 @@ from local.postgres import Database
 
 PROJECT = Path(__file__).resolve().parent.parent
 SAMPLE_ROWS = 15_214
-UNCHANGED_STATES = ["NotifyStarted", "Extract", "SourceChanged?", "NotifyUnchanged", "Succeed"]
+UNCHANGED_STATES = [
+    *("NotifyStarted", "Extract", "SourceChanged?"),
+    *("CheckTable", "TableIntact?", "NotifyUnchanged", "Succeed"),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,12 @@ class Machine:
     def ask(self, query: str) -> list[tuple[Any, ...]]:
         with self.database() as database:
             return ask(database, query)
+
+    def execute(self, statement: str) -> None:
+        with self.database() as database, contextlib.closing(database.connect()) as connection:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+            connection.commit()
 
     def bucket(self) -> dict[str, bytes]:
         (folder,) = self.home.glob("dev/*/bucket")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components import alarms, workflow
+from components import settings, workflow
 from docs.generate import PIECES, Piece
 from evdata import errors
 from tests.pulumi_mocks import PROJECT, STACK_VARIANTS, record_stack
@@ -19,7 +19,7 @@ DOCUMENTS = sorted(
     for path in (*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("**/*.md"), *(PROJECT / ".github").glob("**/*.md"))
 )
 COST = PROJECT / "docs" / "cost.md"
-RUNBOOK = PROJECT / alarms.RUNBOOK
+RUNBOOK = PROJECT / settings.RUNBOOK
 
 type Row = tuple[str, ...]
 
@@ -103,13 +103,13 @@ class TestRunbook:
     def test_every_alarm_leads_to_a_place_in_it(self, stack: str, egress: str) -> None:
         there = anchors(RUNBOOK)
         for item in record_stack(stack, egress=egress).of("aws:cloudwatch/metricAlarm:MetricAlarm"):
-            anchor = item.inputs["alarmDescription"].rsplit(f"{alarms.RUNBOOK}#", 1)[1]
+            anchor = item.inputs["alarmDescription"].rsplit(f"{settings.RUNBOOK}#", 1)[1]
             assert anchor in there, f"{item.name} leads to #{anchor}"
 
     def test_so_does_every_other_mention_of_it_in_the_program(self) -> None:
         there = anchors(RUNBOOK)
         for path in (PROJECT / "components").glob("*.py"):
-            for anchor in re.findall(r"docs/operate\.md#([a-z-]+)", path.read_text()):
+            for anchor in re.findall(r"(?:docs/operate\.md|runbook}|runbook_url})#([a-z-]+)", path.read_text()):
                 assert anchor in there, f"{path.name} leads to #{anchor}"
 
     def test_every_error_of_the_handlers_has_a_place_in_it(self) -> None:

@@ -107,9 +107,22 @@ def test_a_second_run_says_that_nothing_changed_and_writes_nothing(sampled: Mach
     assert second.states == UNCHANGED_STATES
     assert second.report["counts"] == {}
     assert "unchanged" in second.subjects[-1]
-    assert set(second.report["memory"]) == {"extract"}, "a load function ran for nothing"
+    assert set(second.report["memory"]) == {"extract", "publish"}, "a part was staged for nothing"
     assert (sampled.ask(runs), sampled.ask(touched)) == before
     assert sampled.bucket() == bucket
+
+
+@pytest.mark.exhaustive
+def test_a_table_dropped_by_hand_is_noticed_and_loaded_again_by_the_same_run(sampled: Machine, first: Result) -> None:
+    sampled.execute("DROP TABLE electric_vehicle_us CASCADE")
+    repaired = succeeded(sampled.run())
+    assert repaired.states == [
+        *("NotifyStarted", "Extract", "SourceChanged?", "CheckTable", "TableIntact?", "RepairTable"),
+        *("Extract", "SourceChanged?", "NotifyExtracted", "LoadParts", "Publish", "NotifyLoaded", "Succeed"),
+    ]
+    assert repaired.report["counts"]["inserted"] == SAMPLE_ROWS
+    assert "missing from the database: electric_vehicle_us, " in repaired.report["notifications"][-1]["message"]
+    assert sampled.ask("SELECT count(*) FROM electric_vehicle_us_as_of(now())") == [(SAMPLE_ROWS,)]
 
 
 @pytest.mark.exhaustive

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import io
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -81,6 +82,7 @@ def test_a_version_is_copied_whole_in_parts_with_a_manifest(pipeline: Pipeline, 
         "parts": 3,
         "bytes": sum(part["bytes"] for part in manifest["parts"]),
         "headline": "25 rows of 2023-10-15 extracted",
+        "notes": [],
     }
     assert "25 rows copied in 3 parts" in message
     assert "Washington State Department of Licensing" in message
@@ -112,6 +114,58 @@ def test_a_version_that_was_published_costs_one_request_and_writes_nothing(
     assert answer["rows"] == 25
     assert objects() == before
     assert "unchanged" in answer["message"]
+
+
+def age(output: str) -> float:
+    """The metric of the source's age in what a function printed."""
+    (metric,) = (json.loads(line) for line in output.splitlines() if '"SourceAgeDays"' in line)
+    (days,) = metric["SourceAgeDays"]
+    return float(days)
+
+
+def made_days_ago(source: OpenData, days: float) -> None:
+    source.snapshot = replace(source.snapshot, rows_updated_at=int(time.time() - days * 86_400))
+
+
+def test_every_run_reports_the_age_of_the_source(
+    pipeline: Pipeline, source: OpenData, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_days_ago(source, 12.5)
+    pipeline.run("first")
+    assert age(capsys.readouterr().out) == pytest.approx(12.5, abs=0.01)
+    assert pipeline.extract()["status"] == "unchanged"
+    assert age(capsys.readouterr().out) == pytest.approx(12.5, abs=0.01), "of an unchanged source too"
+
+
+def test_a_source_that_is_too_old_is_named_in_each_message(
+    pipeline: Pipeline, source: OpenData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAX_SOURCE_AGE_DAYS", "90")
+    made_days_ago(source, 90.5)
+    warning = "Warning: the source has had no new version for 90 days; maxSourceAgeDays is 90."
+    extracted = pipeline.extract()
+    assert warning in extracted["message"]
+    assert warning in pipeline.run("first")["message"]
+    unchanged = pipeline.extract()
+    assert unchanged["status"] == "unchanged"
+    assert warning in unchanged["message"]
+
+
+def test_a_source_that_is_nearly_too_old_is_not(
+    pipeline: Pipeline, source: OpenData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAX_SOURCE_AGE_DAYS", "90")
+    made_days_ago(source, 89.9)
+    assert "Warning" not in pipeline.extract()["message"]
+    assert "Warning" not in pipeline.run("first")["message"]
+
+
+def test_a_run_that_repairs_the_table_says_what_was_wrong_with_it(pipeline: Pipeline) -> None:
+    pipeline.run("first")
+    answer = pipeline.extract(force=True, repairs="The table was gone.")
+    assert answer["status"] == "extracted"
+    assert answer["notes"] == ["The table was gone."]
+    assert "\nThe table was gone.\n" in answer["message"]
 
 
 def test_force_copies_a_published_version_again(pipeline: Pipeline) -> None:

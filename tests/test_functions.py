@@ -144,6 +144,7 @@ class TestWhatEachIsGiven:
             "SOURCE_URL": "https://data.wa.gov",
             "DATASET_ID": "f6w7-q2d2",
             "PART_ROWS": "25000",
+            "MAX_SOURCE_AGE_DAYS": "90",
         }
 
     def test_the_token_is_named_never_shown(self) -> None:

@@ -21,6 +21,8 @@ import pytest
 import extract
 import load
 from components import naming, workflow
+from components.settings import NotifyOn
+from evdata.errors import TransientError
 from local.cloud import ACCOUNT_ID, Cloud, functions_run_by
 from local.execution import collect_notifications, notifications
 from local.open_data import OpenData
@@ -48,6 +50,7 @@ class Stack:
     topic: str
     instead: dict[str, Handler] = field(default_factory=dict)  # of a handler, by its name
     executions: int = 0
+    ended: str = ""  # how the last execution ended
 
     def invoke(self, function: Function, event: Any) -> Invocation:
         name = function.name.rpartition("-")[2]
@@ -58,8 +61,10 @@ class Stack:
             payload, failed = {"errorMessage": str(error), "errorType": type(error).__name__, "stackTrace": []}, True
         return Invocation(function=name, payload=json.dumps(payload), failed=failed, seconds=0, peak_mb=None)
 
-    def run(self, *, force: bool = False, seconds: int | None = None) -> list[dict[str, str]]:
-        """One execution to its end; returns what it told. `seconds` is what a function is given."""
+    def run(
+        self, *, force: bool = False, seconds: int | None = None, notify_on: NotifyOn = "every-run", runbook: str = ""
+    ) -> list[dict[str, str]]:
+        """One execution to its end; returns the messages that it sent. `seconds` is what a function is given."""
         self.executions += 1
         states = self.cloud.client("stepfunctions")
         machine = workflow.definition(
@@ -67,6 +72,8 @@ class Stack:
             **{f"{name}_function_arn": self._function(name) for name in HANDLERS},
             topic_arn=self.topic,
             load_concurrency=1,
+            notify_on=notify_on,
+            runbook_url=runbook,
         )
         for state in (*machine["States"].values(), machine["States"]["LoadParts"]["ItemProcessor"]["States"]["Stage"]):
             for retry in state.get("Retry", []):
@@ -83,8 +90,9 @@ class Stack:
             name=f"run-{self.executions}",
             input=json.dumps(self.pipeline.event | ({"force": True} if force else {})),
         )["executionArn"]
-        while states.describe_execution(executionArn=arn)["status"] == "RUNNING":
+        while (execution := states.describe_execution(executionArn=arn))["status"] == "RUNNING":
             time.sleep(0.05)
+        self.ended = execution["status"]
         return notifications(self.cloud)
 
     def _function(self, name: str) -> str:
@@ -145,6 +153,93 @@ def test_the_first_version_is_loaded(stack: Stack) -> None:
 def test_nothing_changed(stack: Stack) -> None:
     stack.run()
     hold(stack.run(), "unchanged")
+
+
+def test_a_table_that_was_emptied_is_loaded_again(stack: Stack) -> None:
+    stack.run()
+    stack.pipeline.execute("DELETE FROM electric_vehicle_us")
+    hold(stack.run(), "repaired")
+    assert stack.pipeline.query("SELECT count(*) FROM electric_vehicle_us") == [(40,)]
+
+
+def test_a_table_that_was_dropped_is_made_and_loaded_again_and_people_are_told_why(stack: Stack) -> None:
+    stack.run(notify_on="changes")
+    stack.pipeline.execute("DROP TABLE electric_vehicle_us CASCADE")
+    hold(stack.run(notify_on="changes"), "repaired-dropped-changes")
+    assert stack.ended == "SUCCEEDED"
+    assert stack.run(notify_on="changes") == [], "and once only"
+
+
+def test_a_database_that_cannot_be_reached_does_not_pass_for_unchanged(stack: Stack) -> None:
+    stack.run()
+
+    def publish(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        raise TransientError("PostgreSQL: could not connect to server")
+
+    stack.instead["publish"] = publish
+    hold(stack.run(), "check-failed")
+    assert stack.ended == "FAILED"
+
+
+class TestNotifyOnChanges:
+    def test_a_version_is_one_message(self, stack: Stack) -> None:
+        (message,) = stack.run(notify_on="changes")
+        assert message["subject"] == "ev-population prod: 40 rows published (+40 ~0 -0)"
+
+    def test_no_new_version_is_none_and_the_run_ends_well(self, stack: Stack) -> None:
+        stack.run(notify_on="changes")
+        assert stack.run(notify_on="changes") == []
+        assert stack.ended == "SUCCEEDED"
+
+    def test_what_the_extraction_warned_of_is_in_it_too(self, stack: Stack) -> None:
+        os.environ["MAX_SOURCE_AGE_DAYS"] = "90"
+        stack.source.snapshot = version(JULY, charging_cable="blue")
+        (message,) = stack.run(notify_on="changes")
+        assert "New in the source, not loaded: charging_cable." in message["message"]
+        assert "Warning: the source has had no new version for" in message["message"]
+
+    def test_a_superseded_version_is_one(self, stack: Stack) -> None:
+        stack.source.snapshot = version(JULY)
+        stack.run(notify_on="changes")
+        stack.source.snapshot = version(JUNE)
+        (message,) = stack.run(notify_on="changes")
+        assert "superseded" in message["subject"]
+
+    def test_a_version_that_a_twin_published_is_none(self, stack: Stack) -> None:
+        def publish(event: dict[str, Any], context: Any) -> dict[str, Any]:
+            load.publish(event | {"execution_id": "twin"}, context)
+            return load.publish(event, context)
+
+        stack.instead["publish"] = publish
+        assert stack.run(notify_on="changes") == []
+        assert stack.ended == "SUCCEEDED"
+        assert stack.pipeline.query("SELECT count(*) FROM electric_vehicle_us") == [(40,)]
+
+    def test_a_failure_is_one(self, stack: Stack) -> None:
+        stack.source.snapshot = Snapshot.of([], columns=list(vehicle(1)), rows_updated_at=JULY)
+        (message,) = stack.run(notify_on="changes")
+        assert message["subject"] == "ev-population prod: extract FAILED, SourceError"
+        assert stack.ended == "FAILED"
+
+
+class TestNotifyOnFailures:
+    def test_whatever_goes_well_is_none(self, stack: Stack) -> None:
+        assert stack.run(notify_on="failures") == []
+        assert stack.run(notify_on="failures") == []
+        stack.pipeline.execute("DELETE FROM electric_vehicle_us")
+        assert stack.run(notify_on="failures") == []
+        assert stack.ended == "SUCCEEDED"
+        assert stack.pipeline.query("SELECT count(*) FROM electric_vehicle_us") == [(40,)]
+
+    def test_a_failure_is_one_and_links_to_the_runbook(self, stack: Stack) -> None:
+        stack.source.snapshot = Snapshot.of([], columns=list(vehicle(1)), rows_updated_at=JULY)
+        hold(stack.run(notify_on="failures", runbook="https://example.com/docs/operate.md"), "extract-failed-linked")
+
+
+def test_an_input_with_check_in_it_publishes_all_the_same(stack: Stack) -> None:
+    stack.pipeline.event |= {"check": True}
+    stack.run()
+    assert stack.pipeline.query("SELECT count(*) FROM electric_vehicle_us") == [(40,)]
 
 
 def test_an_unchanged_version_is_loaded_again_by_force(stack: Stack) -> None:

@@ -145,7 +145,7 @@ def test_what_somebody_built_upon_a_view_is_not_taken_from_them(first_release: S
         warehouse.migrate(first_release.connection)
     first_release.connection.rollback()
     assert "mine" in catalog.relations(first_release.query)
-    assert warehouse._version(first_release.connection) == "0001", "all of a migration or nothing"
+    assert warehouse.revision(first_release.connection) == "0001", "all of a migration or nothing"
 
 
 def test_the_way_back_leaves_nothing_and_the_way_forth_makes_it_all_again(session: Session) -> None:
@@ -233,7 +233,7 @@ def test_a_view_that_the_first_release_did_not_make_is_somebody_elses(first_rele
         warehouse.migrate(first_release.connection)
     first_release.connection.rollback()
     assert first_release.query("SELECT n FROM ev_moves") == [(7,)]
-    assert warehouse._version(first_release.connection) == "0001"
+    assert warehouse.revision(first_release.connection) == "0001"
 
 
 def _migrate_again(session: Session) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from components.settings import LONGEST_RUNBOOK_URL
 from tests.pulumi_mocks import PROJECT, STACK_VARIANTS, Recording, record_stack
 
 RUNBOOK = "docs/operate.md"
@@ -13,7 +14,7 @@ ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 TOPIC = "arn:aws:sns:ap-northeast-1:123456789012:ev-population-dev"
 MACHINE = "arn:aws:states:ap-northeast-1:123456789012:stateMachine:ev-population-dev"
 MINIMAL = {
-    *("run-failed", "run-timed-out", "run-throttled", "not-started", "stale"),
+    *("run-failed", "run-timed-out", "run-throttled", "not-started", "stale", "source-old"),
     *(f"{function}-{what}" for function in ("extract", "stage", "publish") for what in ("errors", "slow")),
     *("database-cpu", "database-storage", "database-connections"),
 }
@@ -66,7 +67,36 @@ def test_every_alarm_tells_the_topic_says_what_to_do_and_leads_to_the_runbook(st
         assert given["alarmActions"] == [TOPIC.replace("-dev", f"-{stack}")]
         assert re.search(rf"[A-Z].+[.] [A-Z].+[.] More: {RUNBOOK}#[a-z-]+$", given["alarmDescription"])
         assert len(given["alarmDescription"]) <= 1024, "CloudWatch takes no more"
-        assert given["treatMissingData"] in {"breaching", "notBreaching"}
+        assert given["treatMissingData"] in {"breaching", "notBreaching", "ignore"}
+
+
+def test_descriptions_have_room_for_the_longest_address_of_the_runbook() -> None:
+    url = "https://example.com/".ljust(LONGEST_RUNBOOK_URL, "x")
+    for stack, egress in STACK_VARIANTS:
+        for item in record_stack(stack, egress=egress, runbookUrl=url).of(ALARM):
+            assert url in item.inputs["alarmDescription"]
+            assert len(item.inputs["alarmDescription"]) <= 1024, "CloudWatch takes no more"
+
+
+class TestSourceAge:
+    def test_a_source_without_a_new_version_for_as_long_as_configured_sounds(self) -> None:
+        given = alarm("source-old", maxSourceAgeDays="120")
+        assert given["threshold"] == 120
+        assert given["comparisonOperator"] == "GreaterThanOrEqualToThreshold"
+        assert given["statistic"] == "Maximum"
+        assert (given["namespace"], given["metricName"]) == ("ev-population-dev", "SourceAgeDays")
+        assert given["dimensions"] == {"service": "extract"}
+        assert given["okActions"] == [TOPIC], "a new version ends it"
+        assert "120 days (maxSourceAgeDays)" in given["alarmDescription"]
+
+    def test_between_two_runs_it_stays_as_it_is(self) -> None:
+        given = alarm("source-old")
+        assert given["treatMissingData"] == "ignore", "a run a day leaves 23 hours without a data point"
+        assert given["threshold"] == 90
+        assert given["evaluationPeriods"] == 1
+
+    def test_it_needs_no_schedule_that_an_alarm_can_look_back_on(self) -> None:
+        assert "source-old" in roles(record_stack("dev", schedule="rate(30 days)"))
 
 
 @pytest.mark.parametrize("egress", ["nat-gateway", "nat-instance"])
@@ -84,6 +114,7 @@ def test_the_end_of_what_lasts_is_told_and_what_is_over_at_once_has_none() -> No
     assert lasting == {
         "not-started",
         "stale",
+        "source-old",
         "database-cpu",
         "database-storage",
         "database-connections",
@@ -132,7 +163,7 @@ class TestFreshness:
         published, unchanged, fresh = alarm("stale")["metricQueries"]
         for query, metric, service in (
             (published, "PublishSuccess", "publish"),
-            (unchanged, "SourceUnchanged", "extract"),
+            (unchanged, "SourceUnchanged", "publish"),
         ):
             assert query["returnData"] is False
             assert query["metric"] == {
@@ -211,7 +242,7 @@ class TestDashboard:
         body = json.dumps(self.body())
         for metric in ("RowsLoaded", "RowsInserted", "RowsUpdated", "RowsRemoved", "RowsRejected"):
             assert f'["ev-population-dev", "{metric}", "service", "publish"]' in body
-        assert '["ev-population-dev", "SourceUnchanged", "service", "extract"]' in body
+        assert '["ev-population-dev", "SourceUnchanged", "service", "publish"]' in body
 
     def test_every_graph_adds_up_over_the_time_that_its_title_is_about(self) -> None:
         periods = {

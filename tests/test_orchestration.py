@@ -32,7 +32,21 @@ class TestStateMachine:
             publish_function_arn=function_arn("publish"),
             topic_arn=TOPIC_ARN,
             load_concurrency=7,
+            notify_on="every-run",
+            runbook_url="",
         )
+
+    @pytest.mark.parametrize(("stack", "notify_on"), [("dev", "every-run"), ("prod", "changes")])
+    def test_dev_sends_every_message_and_prod_what_changed(self, stack: str, notify_on: str) -> None:
+        comment = f"Electric Vehicle Population to PostgreSQL, stack {stack}"
+        found = record_stack(stack).one(MACHINE).document("definition")
+        assert found["Comment"] == comment
+        assert ("NotifyStarted" in found["States"]) == (notify_on == "every-run")
+        assert ("Changed?" in found["States"]) == (notify_on == "changes")
+
+    def test_failures_alone_leave_the_other_messages_out(self) -> None:
+        states = record_stack("dev", notifyOn="failures").one(MACHINE).document("definition")["States"]
+        assert {name for name in states if name.startswith("Notify")} == {"NotifyExtractFailed", "NotifyLoadFailed"}
 
     def test_it_may_do_what_the_workflow_does_and_no_more(self) -> None:
         allowed = granted(record_stack("dev").one(POLICY, "states").document("policy"))
@@ -141,6 +155,18 @@ def test_a_run_that_is_stopped_from_outside_is_told_of_too() -> None:
     assert "ended <status>" in message
     assert "docs/operate.md#stopped-run" in message
     assert set(target["inputTransformer"]["inputPaths"]) == {"status", "execution"}
+
+
+def test_every_message_links_to_the_runbook_where_its_address_is_known() -> None:
+    url = "https://example.com/main/docs/operate.md"
+    recording = record_stack("prod", runbookUrl=url, notifyOn="failures")
+    stopped = recording.one("aws:cloudwatch/eventTarget:EventTarget").inputs["inputTransformer"]["inputTemplate"]
+    assert f"{url}#stopped-run" in json.loads(stopped), "whatever notifyOn says"
+    failed = recording.one(MACHINE).document("definition")["States"]["NotifyLoadFailed"]["Parameters"]["Message.$"]
+    assert f"{url}#errors" in failed
+    for alarm in recording.of("aws:cloudwatch/metricAlarm:MetricAlarm"):
+        assert f" More: {url}#" in alarm.inputs["alarmDescription"]
+    assert url in recording.one("aws:cloudwatch/dashboard:Dashboard").inputs["dashboardBody"]
 
 
 @pytest.mark.parametrize("stack", ["dev", "prod"])

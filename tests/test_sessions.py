@@ -295,7 +295,7 @@ def test_a_former_release_and_this_one_migrate_one_at_a_time(pipeline: Pipeline,
             warehouse.migrate(connection)
     with _warehouse(pipeline).connect() as connection:
         warehouse.migrate(connection)
-        assert warehouse._version(connection) == warehouse.HEAD
+        assert warehouse.revision(connection) == warehouse.HEAD
 
 
 # --- PgBouncer ---

@@ -156,6 +156,17 @@ WRONG: list[tuple[str, str | list[str], str]] = [
     ("alertEmails", ["ops@example.com", "ops@example.com"], "twice"),
     ("alertEmails", "ops@example.com", "not a list"),
     ("alertEmails", "[1]", "not a list of strings"),
+    ("notifyOn", "always", "'every-run', 'changes' or 'failures'"),
+    ("notifyOn", "", "'every-run', 'changes' or 'failures'"),
+    ("runbookUrl", "docs/operate.md", "not an https address"),
+    ("runbookUrl", "http://example.com/operate.md", "not an https address"),
+    ("runbookUrl", "https://", "not an https address"),
+    ("runbookUrl", "https://example.com/operate.md#errors", "without a fragment"),
+    ("runbookUrl", "https://example.com/operate.md here", "not an https address"),
+    ("runbookUrl", "https://example.com/{}", "not an https address"),
+    ("runbookUrl", "https://example.com/it's", "not an https address"),
+    ("runbookUrl", "https://user@example.com/", "not an https address"),
+    ("runbookUrl", "https://example.com/".ljust(301, "x"), "it has 301 characters"),
     ("vpcCidr", "10.0.0.0/15", "a /15"),
     ("vpcCidr", "10.0.0.0/24", "a /24"),
     ("vpcCidr", "10.0.0.1/16", "host bits"),
@@ -206,6 +217,9 @@ WRONG: list[tuple[str, str | list[str], str]] = [
     ("maxRejectedFraction", "1%", "decimal number"),
     ("maxShrinkFraction", "1.0", "less than 1"),
     ("maxShrinkFraction", "nan", "decimal number"),
+    ("maxSourceAgeDays", "0", "greater than or equal to 1"),
+    ("maxSourceAgeDays", "3651", "less than or equal to 3650"),
+    ("maxSourceAgeDays", "a month", "whole number"),
     ("sourceUrl", "http://data.wa.gov", "not an https address"),
     ("sourceUrl", "data.wa.gov", "not an https address"),
     ("sourceUrl", "https://", "not an https address"),
@@ -243,6 +257,25 @@ def test_the_example_that_a_refusal_gives_is_right(key: str) -> None:
     (full_key, value), *_ = example.items()
     assert full_key == (key if ":" in key else f"ev-population:{key}")
     parse(**{key: value if isinstance(value, str | list) else json.dumps(value)})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "https://example.com",
+        "https://example.com:8443/runbook/",
+        "https://github.com/example/ev-population/blob/main/docs/operate.md?plain=0",
+        "https://example.com/".ljust(300, "x"),
+    ],
+)
+def test_an_address_of_the_runbook_is_taken_and_none_is_too(url: str) -> None:
+    assert parse(runbookUrl=url).runbook == (url or "docs/operate.md")
+
+
+def test_people_hear_of_every_run_in_dev_and_of_changes_elsewhere() -> None:
+    notify_on = {stack: load_stack_config(PROJECT, stack)["ev-population:notifyOn"] for stack in ("dev", "prod")}
+    assert notify_on == {"dev": "every-run", "prod": "changes"}
 
 
 def test_every_key_has_a_wrong_value_in_these_tests() -> None:

@@ -69,6 +69,14 @@ def event_flag(event: Mapping[str, Any], name: str) -> bool:
     return value
 
 
+def event_texts(event: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return a list of texts of the event; absent is none."""
+    value = event.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InputError(f"the event's {name} is {value!r}, expected a list of texts")
+    return tuple(value)
+
+
 def event_number(event: Mapping[str, Any], name: str) -> int:
     """Return a whole number, not negative, of the event."""
     value = event.get(name)

@@ -21,6 +21,7 @@ from evdata.errors import PipelineError, RawDataError, RefusedError, TransientEr
 from evdata.manifest import Manifest, version_of
 from evdata.merging import Changes, KeysDoubledError, Merge
 from evdata.staging import ReadRaw
+from evdata.upkeep import last_run
 from evdata.warehouse import lock
 
 if TYPE_CHECKING:
@@ -75,13 +76,22 @@ class Publication:
     """One run's attempt to publish one version."""
 
     def __init__(
-        self, connection: "Connection", dataset: Dataset, manifest: Manifest, *, execution_id: str, force: bool
+        self,
+        connection: "Connection",
+        dataset: Dataset,
+        manifest: Manifest,
+        *,
+        execution_id: str,
+        force: bool,
+        notes: tuple[str, ...] = (),
     ) -> None:
+        """`force` lifts the shrink guard; `notes` are sentences that the message ends with."""
         self._connection = connection
         self._dataset = dataset
         self._manifest = manifest
         self._execution_id = execution_id
         self._force = force
+        self._notes = notes
         self._started_at = datetime.now(UTC)
         self._merge = Merge(dataset, manifest, today=self._started_at.date())
 
@@ -147,7 +157,11 @@ class Publication:
         else:
             staging.forget_strays(cursor, self._manifest)
             problems = staging.problems(cursor, self._manifest)
-            if problems and last and version == last[0]:
+            stands = last_run(cursor, self._dataset)
+            damage = stands.damage if stands else None
+            if damage and not any(damage in note for note in self._notes):
+                self._notes = (*self._notes, f"Warning: {damage}")
+            if problems and last and version == last[0] and not damage:
                 # The twin that published this version took the staged parts with it.
                 loaded, rejected = last[1:3]
                 outcome = Outcome(
@@ -244,6 +258,7 @@ class Publication:
             for name, count in warnings.items()
             if count
         )
+        lines += self._notes
         lines.append(f"Source: {self._dataset.attribution}.")
         return "\n".join(lines)
 

@@ -30,15 +30,10 @@ def definitions(columns: tuple[Column, ...]) -> Composable:
 
 def create_tables(dataset: Dataset) -> Composable:
     """Return the DDL of the current table and its history."""
-    table, history, _ = _relations(dataset)
+    _, history, _ = _relations(dataset)
     return sql.SQL(
         """
-        CREATE TABLE {table} (
-          {definitions},
-          valid_from timestamptz NOT NULL,
-          loaddate date NOT NULL,
-          PRIMARY KEY ({key})
-        );
+        {table}
         CREATE TABLE {history} (
           {definitions},
           valid_from timestamptz NOT NULL,
@@ -50,11 +45,25 @@ def create_tables(dataset: Dataset) -> Composable:
         );
         """
     ).format(
-        table=table,
+        table=create_table(dataset),
         history=history,
         definitions=definitions(dataset.columns),
         key=Identifier(dataset.key),
     )
+
+
+def create_table(dataset: Dataset) -> Composable:
+    """Return the DDL of the current table alone."""
+    return sql.SQL(
+        """
+        CREATE TABLE {table} (
+          {definitions},
+          valid_from timestamptz NOT NULL,
+          loaddate date NOT NULL,
+          PRIMARY KEY ({key})
+        );
+        """
+    ).format(table=_relations(dataset)[0], definitions=definitions(dataset.columns), key=Identifier(dataset.key))
 
 
 def create_as_of(dataset: Dataset) -> Composable:

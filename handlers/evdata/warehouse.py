@@ -183,13 +183,14 @@ def _lock_migrating(cursor: "Cursor") -> None:
 
 def migrate(connection: "Connection") -> None:
     """Bring the schema to `HEAD`; a look at the version table when it is there already. Commits."""
-    found = _version(connection)
+    found = revision(connection)
     if found != HEAD:
-        _refuse_newer(found)
+        refuse_newer(found)
         _alembic(connection, "upgrade", "head")
 
 
-def _refuse_newer(found: str | None) -> None:
+def refuse_newer(found: str | None) -> None:
+    """Raise `TransientError` if `found` is a revision that this release does not know yet."""
     if found is not None and found > HEAD:
         # While a deployment goes on, the function that is called next may be the one that knows it.
         raise TransientError(
@@ -200,7 +201,7 @@ def _refuse_newer(found: str | None) -> None:
 
 def drop_everything(connection: "Connection") -> None:
     """Take away all that the migrations made, and nothing else in the database. Commits."""
-    if _version(connection) is not None:
+    if revision(connection) is not None:
         migrate(connection)  # the way back starts where every database is alike
         _alembic(connection, "downgrade", "base")
         with connection.cursor() as cursor:
@@ -208,7 +209,7 @@ def drop_everything(connection: "Connection") -> None:
         connection.commit()
 
 
-def _version(connection: "Connection") -> str | None:
+def revision(connection: "Connection") -> str | None:
     """Return the schema's revision, or None before the first migration."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (VERSION_TABLE,))
