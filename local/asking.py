@@ -45,7 +45,7 @@ def _query(options: argparse.Namespace, display: Display) -> int:
     from local.reading import Answer  # noqa: PLC0415
 
     instead = typed("psql") if options.database_url is None else "psql with the same URL"
-    with _reading(options) as cursor:
+    with _reading(options, anything=True) as cursor:
         answer = Answer(cursor, options.sql, instead=instead)
         if options.csv:
             write_csv(answer)
@@ -73,12 +73,12 @@ def _status(options: argparse.Namespace, display: Display) -> int:
 
 
 @contextmanager
-def _reading(options: argparse.Namespace) -> "Iterator[Cursor]":
+def _reading(options: argparse.Namespace, *, anything: bool = False) -> "Iterator[Cursor]":
     from local.reading import reading  # noqa: PLC0415
 
     # Standard output is the answer's alone.
     aside = Display(Console(stderr=True, highlight=False, soft_wrap=True))
-    with reading(options.stack, options.database_url, waiting=aside.line) as cursor:
+    with reading(options.stack, options.database_url, waiting=aside.line, anything=anything) as cursor:
         yield cursor
 
 

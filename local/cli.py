@@ -31,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the arguments say; return the exit code: 0 succeeded, 1 failed or refused, 2 wrong usage."""
     options, more = _parser().parse_known_args(arguments)
     if more and options.command is not _psql:
-        options.parser.error(f"unrecognized arguments: {' '.join(more)}")
+        # The rest of a URL that the shell took apart at a blank may be the rest of its password.
+        shown = ("…" if "@" in argument else argument for argument in more)
+        options.parser.error(f"unrecognized arguments: {' '.join(shown)}")
     options.arguments = more
     for signum in _STOPPING:
         if signal.getsignal(signum) is not signal.SIG_IGN:  # as for a job in the background

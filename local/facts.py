@@ -8,7 +8,7 @@ from local.postgres import Database
 
 def facts(database: Database) -> list[str]:
     """Three sentences about the vehicles in the table; none while there are no vehicles."""
-    with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
+    with contextlib.closing(database.session(readonly=True)) as connection, connection.cursor() as cursor:
 
         def rows(query: str) -> list[tuple[Any, ...]]:
             cursor.execute(query)

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,11 +13,21 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2 import sql
 
+from evdata import session
 from local.errors import LocalError
 
 CONNECT_SECONDS = 10
 OLDEST_SERVER = 13
 URL_FORM = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
+# A password with an @ or / in it changes what libpq takes for the host, and so gets into messages: not tried at all.
+_UNAMBIGUOUS = re.compile(
+    r"postgres(ql)?://([^@/\s]*@)?(\[[0-9A-Fa-f:.%]+\]|[\w.%-]*)(:\d*)?(,[\w.%-]*(:\d*)?)*(/[^@/?\s]*)?(\?[^@\s]*)?"
+)
+_NOT_A_URL = (
+    f"--database-url is not a URL that PostgreSQL understands. It must look like {URL_FORM}, with special characters "
+    "in user and password written as %XX: @ is %40, / is %2F, : is %3A, a blank is %20 and % is %25."
+)
+_CARRIED = {"host", "port", "dbname", "user", "password", "sslmode", "sslrootcert"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +59,10 @@ class Database:
         """A new connection; the caller closes it."""
         return psycopg2.connect(self.url, connect_timeout=CONNECT_SECONDS, application_name="ev-population local")
 
+    def session(self, *, readonly: bool = False) -> psycopg2.extensions.connection:
+        """A connection with every setting that a result depends on as the functions have it."""
+        return session.connect(self.url, settings={}, readonly=readonly, application_name="ev-population local")
+
     def fingerprint(self) -> str:
         """What tells this database from every other, even one made anew under the same name.
 
@@ -69,16 +84,21 @@ def database_at(url: str, *, reading: bool = False) -> Database:
     """
     if not url.startswith(("postgresql://", "postgres://")):
         raise LocalError(f"--database-url must look like {URL_FORM}: it does not start with postgresql://.")
+    if not _UNAMBIGUOUS.fullmatch(url):
+        raise LocalError(_NOT_A_URL)
     try:
         given = psycopg2.extensions.parse_dsn(url)
     except psycopg2.ProgrammingError:
         # libpq's own words may quote a piece of the password, so they are not repeated.
+        raise LocalError(_NOT_A_URL) from None
+    if unknown := sorted(given.keys() - _CARRIED):
+        # By name alone: a value may be a secret.
         raise LocalError(
-            f"--database-url is not a URL that PostgreSQL understands. It must look like {URL_FORM}, "
-            "with special characters in the password written as %XX."
-        ) from None
+            f"--database-url sets {', '.join(unknown)}, which would not reach the functions: only sslmode and "
+            "sslrootcert may follow the ?. The pipeline sets what its results depend on; take the rest out of the URL."
+        )
     try:
-        connection = psycopg2.connect(url, connect_timeout=CONNECT_SECONDS)
+        connection = psycopg2.connect(url, connect_timeout=CONNECT_SECONDS, client_encoding="UTF8", options="")
     except psycopg2.OperationalError as error:
         raise LocalError(_why_not(str(error), given)) from None
     with contextlib.closing(connection):

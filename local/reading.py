@@ -56,10 +56,11 @@ def embedded(state: State, *, waiting: Callable[[str], None]) -> Iterator[Databa
 
 
 @contextlib.contextmanager
-def reading(stack: str, url: str | None, *, waiting: Callable[[str], None]) -> Iterator[Cursor]:
+def reading(stack: str, url: str | None, *, waiting: Callable[[str], None], anything: bool = False) -> Iterator[Cursor]:
     """A cursor in a read-only transaction on the stack's embedded database, or on the one that `url` names.
 
-    It is rolled back at the end. LocalError when there is no database, or none that a run has reached yet.
+    It is rolled back at the end. With `anything` a person chooses what is asked. LocalError when there is no database,
+    none that a run has reached yet, or a user who may do more than a transaction can undo.
     """
     with ExitStack() as opened:
         if url is None:
@@ -75,6 +76,8 @@ def reading(stack: str, url: str | None, *, waiting: Callable[[str], None]) -> I
             raise LocalError(
                 f"No run has come as far as the database {database.name} yet; start one with: {typed('run')}"
             )
+        if anything:
+            _refuse_powers(cursor)
         _become_reader(cursor)
         yield cursor
 
@@ -99,14 +102,10 @@ def as_analyst(admin: Database) -> Database:
 @contextlib.contextmanager
 def _connected(database: Database) -> Iterator[Connection]:
     try:
-        connection = database.connect()
+        connection = database.session(readonly=True)
     except psycopg2.OperationalError as error:
         raise LocalError(f"There is no database {database.name} to look into yet ({_first_line(error)}).") from None
     with contextlib.closing(connection):
-        connection.set_session(readonly=True)
-        with connection.cursor() as cursor:
-            cursor.execute("SET TIME ZONE 'UTC'")
-        connection.commit()
         try:
             yield connection
         except psycopg2.OperationalError as error:
@@ -116,6 +115,20 @@ def _connected(database: Database) -> Iterator[Connection]:
         finally:
             if not connection.closed:
                 connection.rollback()
+
+
+def _refuse_powers(cursor: Cursor) -> None:
+    """A query can take its login's own role back (set_config), and what these may do no transaction undoes."""
+    cursor.execute(
+        "SELECT rolname, rolsuper FROM pg_roles WHERE rolname = session_user AND (rolsuper OR rolreplication)"
+    )
+    for name, superuser in cursor.fetchall():
+        what = "a superuser" if superuser else "a user who may replicate"
+        raise LocalError(
+            f"--database-url logs in as {name}, {what}: a query could leave the read-only role and do on the server "
+            "what no transaction undoes. Log in as a user who may only read: "
+            f"CREATE ROLE someone LOGIN PASSWORD '…' IN ROLE {contract().reader}"
+        )
 
 
 def _become_reader(cursor: Cursor) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -280,13 +279,10 @@ def _database(given: Database | None, options: Options, state: State, stack: Exi
 
 def _drop_ours(database: Database) -> None:
     """Take the pipeline's own objects out of a database that may hold others."""
-    handlers = str(PROJECT / "handlers")
-    if handlers not in sys.path:
-        sys.path.append(handlers)
     from evdata.errors import PipelineError  # noqa: PLC0415
     from evdata.warehouse import drop_everything, translated  # noqa: PLC0415
 
-    connection = database.connect()
+    connection = database.session()
     try:
         with translated():
             drop_everything(connection)

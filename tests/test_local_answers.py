@@ -2,10 +2,12 @@
 
 import contextlib
 import csv
+import dataclasses
 import io
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -53,10 +55,28 @@ def call(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
         signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def login(story: Pipeline, *grants: str) -> Iterator[Database]:
+    """A user of the server, for as long as this lasts; `grants` say what else it is (after CREATE ROLE ... LOGIN)."""
+    name = f"someone_{secrets.token_hex(4)}"
+    story.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x' {' '.join(grants)}")
+    try:
+        yield dataclasses.replace(story.database, user=name, password="x")
+    finally:
+        story.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+@pytest.fixture(scope="module")
+def analyst(story: Pipeline) -> Iterator[Database]:
+    """The story's database, seen by a user who may do what the reading role may."""
+    with login(story, "IN ROLE ev_reader") as found:
+        yield found
+
+
 @pytest.fixture
-def ask(call: Ask, story: Pipeline) -> Ask:
+def ask(call: Ask, analyst: Database) -> Ask:
     """Runs a command on the story's database."""
-    return lambda command, *arguments: call(command, "--database-url", story.database.url, *arguments)
+    return lambda command, *arguments: call(command, "--database-url", analyst.url, *arguments)
 
 
 # --- query ---
@@ -217,25 +237,97 @@ WRITES: Final = [
 ]  # fmt: skip
 
 
+def _stands(story: Pipeline) -> list[tuple[object, ...]]:
+    """Everything in the database that a query might have changed."""
+    return story.query(
+        # The size of the server's own tables is its own affair: it analyzes and vacuums when it likes.
+        "SELECT relname, relfilenode, relacl::text, CASE WHEN relnamespace <> 'pg_catalog'::regnamespace "
+        "THEN pg_relation_size(oid) END FROM pg_class WHERE relkind <> 't' ORDER BY 1, 2"
+    ) + (story.query("SELECT xmin::text, e::text FROM electric_vehicle_us AS e ORDER BY 2"))
+
+
 @pytest.mark.parametrize("statement", WRITES)
 def test_nothing_that_is_asked_can_write(ask: Ask, story: Pipeline, tmp_path: Path, statement: str) -> None:
     trace = tmp_path / "trace"
     tmp_path.chmod(0o777)
-
-    def stands() -> list[tuple[object, ...]]:
-        return story.query(
-            # The size of the server's own tables is its own affair: it analyzes and vacuums when it likes.
-            "SELECT relname, relfilenode, relacl::text, CASE WHEN relnamespace <> 'pg_catalog'::regnamespace "
-            "THEN pg_relation_size(oid) END FROM pg_class WHERE relkind <> 't' ORDER BY 1, 2"
-        ) + (story.query("SELECT xmin::text, e::text FROM electric_vehicle_us AS e ORDER BY 2"))
-
-    before = stands()
+    before = _stands(story)
     code, out, err = ask("query", statement.replace("{trace}", str(trace)))
     assert (code, out) == (1, ""), "told as refused, on standard error alone"
     assert err.startswith("error: ")
     assert err.count("\n") == 1, "more than one sentence or so"
-    assert stands() == before
+    assert _stands(story) == before
     assert not trace.exists()
+
+
+# Takes the login's own role back, then runs a statement in it by a function that the login has made before.
+LEAVES: Final = "WITH role AS MATERIALIZED (SELECT set_config('role', 'none', true)) SELECT theirs($${}$$) FROM role"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM public.electric_vehicle_us",
+        "UPDATE public.electric_vehicle_us SET make = 'X'",
+        "DROP VIEW public.ev_by_county",
+        "SELECT set_config('transaction_read_only', 'off', true)",
+        "COPY public.electric_vehicle_us TO PROGRAM 'true'",
+        "SELECT nextval('theirs')",
+        "CREATE TABLE public.mine (n int)",
+        "COMMIT",
+    ],
+)
+def test_a_login_that_takes_its_own_role_back_cannot_write_either(call: Ask, story: Pipeline, statement: str) -> None:
+    with login(story, "IN ROLE ev_reader") as owner:
+        story.execute(
+            "CREATE SEQUENCE theirs; CREATE FUNCTION theirs(statement text) RETURNS text LANGUAGE plpgsql AS "
+            "$$ DECLARE answer text; BEGIN EXECUTE statement INTO answer; RETURN answer; END $$"
+        )
+        story.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {owner.user}")
+        story.execute("GRANT ALL ON SEQUENCE theirs TO PUBLIC")
+        try:
+            before = _stands(story)
+            _, out, _ = call("query", "--database-url", owner.url, LEAVES.format("SELECT current_user"))
+            assert owner.user in out, "a query can leave the reading role"
+            code, out, err = call("query", "--database-url", owner.url, LEAVES.format(statement))
+            assert (code, out) == (1, ""), err
+            assert _stands(story) == before
+        finally:
+            story.execute("DROP FUNCTION theirs(text); DROP SEQUENCE theirs")
+
+
+@pytest.mark.parametrize(("grant", "told"), [("SUPERUSER", "a superuser"), ("REPLICATION", "a user who may replicate")])
+def test_who_may_do_what_no_transaction_undoes_is_refused_by_query_alone(
+    call: Ask, story: Pipeline, grant: str, told: str
+) -> None:
+    with login(story, grant, "IN ROLE ev_reader") as powerful:
+        code, out, err = call("query", "--database-url", powerful.url, "SELECT 1")
+        assert (code, out) == (1, "")
+        assert f"logs in as {powerful.user}, {told}: a query could leave the read-only role" in err
+        assert "IN ROLE ev_reader" in err
+        assert call("status", "--database-url", powerful.url)[0] == 0, "our own questions leave nothing"
+
+
+def test_an_answer_is_the_same_whatever_role_and_environment_set(
+    call: Ask, story: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = (
+        "SELECT timestamptz '2023-06-01 00:00Z' AS t, 'Doña Ana' AS county, 0.1::float8 + 0.2 AS f, count(*) "
+        "FROM ev_growth"
+    )
+    with login(story, "IN ROLE ev_reader") as someone:
+        plain = call("query", "--database-url", someone.url, "--csv", query)
+        for setting in (
+            "TimeZone TO 'Pacific/Kiritimati'",
+            "DateStyle TO German",
+            "client_encoding TO LATIN1",
+            "extra_float_digits TO -15",
+            "search_path TO pg_temp",
+        ):
+            story.execute(f"ALTER ROLE {someone.user} SET {setting}")
+        monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+        monkeypatch.setenv("PGOPTIONS", "-c search_path=pg_temp")
+        assert call("query", "--database-url", someone.url, "--csv", query) == plain
+        assert plain[1].splitlines()[1] == "2023-06-01 00:00:00+00,Doña Ana,0.30000000000000004,4"
 
 
 def test_a_refusal_says_what_was_got_the_rule_and_the_way_out(call: Ask, ask: Ask) -> None:

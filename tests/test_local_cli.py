@@ -57,6 +57,7 @@ def run(home: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
         ([], "COMMAND"),
         (["fly"], "invalid choice: 'fly'"),
         (["run", "--quickly"], "unrecognized arguments: --quickly"),
+        (["run", "--database-url", "postgresql://u:p", "hunter2@h/db"], "unrecognized arguments: …\n"),
         (["run", "--stack", "nowhere"], "invalid choice: 'nowhere' (choose from"),
         (["run", "--dataset-id", "f6w7"], "'f6w7' is not a dataset's identifier, such as f6w7-q2d2"),
         (["run", "--rows-updated-at", "yesterday"], "'yesterday' is not a moment, such as 2023-10-15T00:00:00Z"),

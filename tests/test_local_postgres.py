@@ -149,7 +149,20 @@ def closed_port() -> int:
     [
         ("mysql://u:hunter2@h/db", "does not start with postgresql://"),
         ("u:hunter2@h/db", "does not start with postgresql://"),
-        ("postgresql://u:hunter2@h:port/db", "cannot connect to h:port"),
+        ("postgresql://u:hunter2@h:port/db", "not a URL that PostgreSQL understands"),
+        ("postgresql://u:p@hunter2@h/db", "not a URL that PostgreSQL understands.* @ is %40, / is %2F"),
+        ("postgresql://u:hunter2@p@127.0.0.1:{closed}/db", "not a URL that PostgreSQL understands"),
+        ("postgresql://u:hunter2/p@h/db", "not a URL that PostgreSQL understands"),
+        ("postgresql://u:7/hunter2@h/db", "not a URL that PostgreSQL understands"),
+        ("postgresql://u:/hunter2@h/db", "not a URL that PostgreSQL understands"),
+        ("postgresql://u:p?hunter2/@h/db", "not a URL that PostgreSQL understands"),
+        ("postgresql://u:hunter2 p@h/db", "not a URL that PostgreSQL understands"),
+        ("postgresql://u:hunter2", "not a URL that PostgreSQL understands"),
+        ("postgresql://u:p:hunter2@127.0.0.1:{closed}/db", "nothing answers at 127.0.0.1:"),
+        ("postgresql://u:p?hunter2@127.0.0.1:{closed}/db", "nothing answers at 127.0.0.1:"),
+        ("postgresql://u:p%40hunter2@127.0.0.1:{closed}/db", "nothing answers at 127.0.0.1:"),
+        ("postgresql://u:x@h/db?options=-c%20hunter2", "sets options, which would not reach the functions"),
+        ("postgresql://u:x@h/db?sslpassword=hunter2&service=hunter2", "sets service, sslpassword, which would"),
         ("postgresql://u:hun%zzter2@h/db", "not a URL that PostgreSQL understands"),
         ("postgresql://u:hunter2@no-such-host.invalid/db", "there is no host 'no-such-host.invalid'"),
         ("postgresql://u:hunter2@127.0.0.1:{closed}/db", "nothing answers at 127.0.0.1:"),
@@ -164,6 +177,17 @@ def test_a_url_that_leads_nowhere_is_one_sentence_without_the_password(url: str,
     assert "hunter2" not in text, "a password reached the screen"
     assert "\n" not in text
     assert time.monotonic() - started < 15
+
+
+@pytest.mark.parametrize("password", ["a@b", "a/b", "a:b", "a b", "100%", "?#[]", "ünï"])
+def test_a_password_of_special_characters_logs_in_when_it_is_encoded(database: Database, password: str) -> None:
+    role = f"special_{os.getpid()}"
+    ask(database, f"CREATE ROLE {role} LOGIN PASSWORD '{password}'; SELECT 1")
+    try:
+        login = Database(host=database.host, port=database.port, name=database.name, user=role, password=password)
+        assert database_at(login.url, reading=True).password == password
+    finally:
+        ask(database, f"DROP ROLE {role}; SELECT 1")
 
 
 def test_a_missing_database_is_named(database: Database) -> None:

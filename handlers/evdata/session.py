@@ -45,9 +45,10 @@ class PinnedCursor(psycopg2.extensions.cursor):
 
     def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002 - psycopg2's name
         connection: Any = self.connection
-        if connection.info.transaction_status == psycopg2.extensions.TRANSACTION_STATUS_IDLE:
+        idle = connection.info.transaction_status == psycopg2.extensions.TRANSACTION_STATUS_IDLE
+        if idle and not connection.autocommit:
             super().execute(connection.pins)
-            if self.fetchall() == [("replica",)]:
+            if self.fetchall() == [("replica",)] and not connection.readonly:
                 raise DatabaseError(
                     f"sessions of user {connection.info.user} have session_replication_role = replica, with which "
                     "PostgreSQL checks no foreign key. Take that setting off the role, the database or the server."
