@@ -91,6 +91,7 @@ class Functions(pulumi.ComponentResource):
         token_arn = self._app_token()
 
         raw = pulumi.Output.concat(args.bucket_arn, "/", RAW_PREFIX, "*")
+        manifests = pulumi.Output.concat(args.bucket_arn, "/", RAW_PREFIX, "*/manifest.json")
         published = pulumi.Output.concat(args.bucket_arn, "/", PUBLISHED_KEY)
         reports = pulumi.Output.concat(args.bucket_arn, "/", REPORT_PREFIX, "*")
         # Without it a missing key is answered 403, as if it were forbidden, and not 404.
@@ -144,6 +145,8 @@ class Functions(pulumi.ComponentResource):
             },
             statements=[
                 iam.Statement(sid="RawData", actions=["s3:GetObject"], resources=[raw]),
+                # A copy with a repeated row is withdrawn. The bucket is versioned: the manifest's old version stays.
+                iam.Statement(sid="WithdrawACopy", actions=["s3:DeleteObject"], resources=[manifests]),
                 iam.Statement(sid="WhatIsPublished", actions=["s3:GetObject", "s3:PutObject"], resources=[published]),
                 iam.Statement(sid="Reports", actions=["s3:PutObject"], resources=[reports]),
                 missing_is_404,

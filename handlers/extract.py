@@ -24,6 +24,7 @@ from evdata.environment import event_flag, event_text, number_setting, setting, 
 from evdata.errors import InputError, SourceError, TransientError
 from evdata.manifest import Manifest, iso
 from evdata.raw_store import RawStore
+from evdata.row_ids import ROW_ID_COLUMN, DistinctIds
 from evdata.socrata import Metadata, Page, Socrata
 from evdata.visible import visible, visible_json
 
@@ -159,35 +160,42 @@ def _copy(source: Socrata, store: RawStore, before: Metadata, match: Match, *, p
             f"takes {MOST_PARTS}. Set partRows to {math.ceil(expected / MOST_PARTS)} or more, 100000 at most; "
             "docs/scale.md says what lies beyond."
         )
-    parts = tuple(
-        store.put_part(before.rows_updated_at, number, page.content, page.rows)
-        for number, page in enumerate(_pages(source, match.select, expected, part_rows))
-    )
+    described = {column["fieldName"]: column for column in before.columns}
+    columns = (ROW_ID_COLUMN, *(described[field] for field in match.select))
+    parts, ids = [], DistinctIds()
+    for number, page in enumerate(_pages(source, columns, expected, part_rows)):
+        parts.append(store.put_part(before.rows_updated_at, number, page.content, page.rows))
+        ids.add(page.ids)
     rows = sum(part.rows for part in parts)
     after, count_after = source.metadata(), source.count()
-    if (after.rows_updated_at, count_after, rows) != (before.rows_updated_at, expected, expected):
+    moved = (after.rows_updated_at, count_after) != (before.rows_updated_at, expected)
+    if not moved and (distinct := ids.count()) != rows:
+        raise TransientError(
+            f"{source.source} gave the same row more than once: {rows} rows were copied with {distinct} distinct :ids, "
+            "so pages overlapped and other rows are missing. The copy is invalid; it starts again."
+        )
+    if moved or rows != expected:
         raise TransientError(
             f"{source.source} changed while it was being copied: version {iso(before.rows_updated_at)} with {expected} "
             f"rows before, {iso(after.rows_updated_at)} with {count_after} after, {rows} rows copied. The copy is "
             "void; it starts anew."
         )
-    selected = set(match.select)
     return Manifest(
         dataset_id=source.dataset_id,
         source=source.source,
         dataset_version=before.rows_updated_at,
         extracted_at=datetime.now(UTC),
-        columns=tuple(column for column in before.columns if column["fieldName"] in selected),
+        columns=columns,
         rows=rows,
-        parts=parts,
+        parts=tuple(parts),
     )
 
 
-def _pages(source: Socrata, fields: tuple[str, ...], expected: int, part_rows: int) -> Iterator[Page]:
+def _pages(source: Socrata, columns: tuple[dict[str, str], ...], expected: int, part_rows: int) -> Iterator[Page]:
     """Yield pages until `expected` rows came. A server that caps the page size gives more, smaller ones."""
     received = 0
     while received < expected:
-        page = source.page(fields, offset=received, limit=part_rows)
+        page = source.page(columns, offset=received, limit=part_rows)
         if page.rows == 0:
             return  # fewer rows than counted: the caller compares
         received += page.rows

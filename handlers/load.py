@@ -10,8 +10,6 @@ publish  event:  {"bucket_name", "secret_arn", "manifest_key", "execution_id", "
          {"status": "intact" | "damaged", "message", "headline"}
 """
 
-import gzip
-import zlib
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -26,6 +24,7 @@ from evdata.dataset import DATASET
 from evdata.environment import data_note, event_flag, event_number, event_text, event_texts, number_setting, told
 from evdata.errors import InputError, PipelineError, RawDataError
 from evdata.manifest import Part, Published, iso, version_of
+from evdata.pages import PageError, inflate
 from evdata.publishing import Guards, Outcome, Publication, refuse_unread
 from evdata.raw_store import RawStore
 from evdata.transform import Cleaned, clean_part, raw_rows
@@ -59,6 +58,7 @@ def stage_part(store: RawStore, warehouse: Warehouse, dataset: Dataset, manifest
     """Check, clean and stage one part; when that fails, leave the reason behind for publish to tell."""
     try:
         manifest = store.manifest(manifest_key)
+        manifest.require_row_ids()
         part = manifest.part(number)
         cleaned = clean_part(_inflate(store.part(part), part), dataset)
         if cleaned.source_rows != part.rows:
@@ -157,7 +157,13 @@ def publish_version(
     with warehouse.connect() as connection, translated():
         prepare(connection, dataset)
         publication = Publication(
-            connection, dataset, manifest, execution_id=execution_id, force=force or accepted, notes=notes
+            connection,
+            dataset,
+            manifest,
+            execution_id=execution_id,
+            force=force or accepted,
+            withdraw=lambda: store.withdraw(manifest),
+            notes=notes,
         )
         outcome = publication.run(guards, read_raw)
     if outcome.status != "superseded":
@@ -205,8 +211,8 @@ def _seconds_left(context: LambdaContext) -> float:
 
 def _inflate(content: bytes, part: Part) -> bytes:
     try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
+        return inflate(content)
+    except PageError as error:
         raise RawDataError(
             f"part {part.part} at {part.key} is not whole gzip ({error}). Run again with force."
         ) from error

@@ -4,9 +4,15 @@ Each behaviour says to which requests it applies: `on` a kind of request, from t
 1), `times` in a row (None: for ever). Without more it spoils the first request of any kind, once.
 """
 
+import csv
+import gzip
+import io
+import json
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import override
+from typing import Any, Literal, override
+from urllib.parse import urlencode
 
 from local.open_data import Exchange
 from local.snapshot import Snapshot
@@ -144,6 +150,124 @@ class StaleReplica(Sometimes):
 
 
 @dataclass(kw_only=True)
+class Drips(Sometimes):
+    """One byte comes, then nothing for `seconds`, again and again: no wait is long enough to be a stall."""
+
+    seconds: float
+    framing: Literal["chunked", "close"] = "chunked"
+
+    @override
+    def spoil(self, exchange: Exchange) -> Answer:
+        return replace(exchange.proceed(), drip=self.seconds, framing=self.framing)
+
+
+@dataclass(kw_only=True)
+class Uncompressed(Sometimes):
+    """An answer that is not compressed, though gzip was asked for."""
+
+    times: int | None = None
+
+    @override
+    def spoil(self, exchange: Exchange) -> Answer:
+        return replace(exchange.proceed(), compressible=False)
+
+
+@dataclass(kw_only=True)
+class TwoMembers(Sometimes):
+    """A gzip stream of two members, with zero bytes between and after them, as tapes and some proxies write it."""
+
+    @override
+    def spoil(self, exchange: Exchange) -> Answer:
+        answer = exchange.proceed()
+        half = len(answer.body) // 2
+        members = [gzip.compress(part, mtime=0) for part in (answer.body[:half], answer.body[half:])]
+        return replace(answer, gzipped=b"\0\0\0".join([*members, b""]))
+
+
+@dataclass(kw_only=True)
+class TrailingBytes(Sometimes):
+    """A whole gzip stream, and then something else."""
+
+    tail: bytes = b"<!-- served by cache -->"
+
+    @override
+    def spoil(self, exchange: Exchange) -> Answer:
+        answer = exchange.proceed()
+        return replace(answer, gzipped=gzip.compress(answer.body, mtime=0) + self.tail)
+
+
+@dataclass(kw_only=True)
+class OverlappingPages(Sometimes):
+    """A page begins `rows` rows too early: as many come twice, as many others never, and every count is right."""
+
+    rows: int = 1
+
+    @override
+    def spoil(self, exchange: Exchange) -> Answer:
+        query = exchange.request.query
+        query["$offset"] = str(int(query["$offset"]) - self.rows)
+        return exchange.proceed()
+
+
+@dataclass(kw_only=True)
+class OtherColumns(Sometimes):
+    """A page whose columns are not those that were selected: one lacking, one too many, or in another order."""
+
+    lacks: str | None = None
+    adds: str | None = None
+    reverses: bool = False
+
+    @override
+    def spoil(self, exchange: Exchange) -> Answer:
+        answer = exchange.proceed()
+        rows = list(csv.DictReader(io.StringIO(answer.body.decode(), newline="")))
+        names = [name for name in rows[0] if name != self.lacks] + ([self.adds] if self.adds else [])
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(
+            text,
+            names[::-1] if self.reverses else names,
+            restval="new",
+            extrasaction="ignore",
+            quoting=csv.QUOTE_ALL,
+            lineterminator="\n",
+        )
+        writer.writeheader()
+        writer.writerows(rows)
+        return replace(answer, body=text.getvalue().encode())
+
+
+@dataclass(kw_only=True)
+class Redirects(Sometimes):
+    """The same path at another address, `to`, with `status`."""
+
+    to: str
+    status: int = 302
+    times: int | None = None
+
+    @override
+    def spoil(self, exchange: Exchange) -> Answer:
+        asked = exchange.request
+        query = f"?{urlencode(asked.query)}" if asked.query else ""
+        return Answer(status=self.status, headers={"Location": f"{self.to}{asked.path}{query}"})
+
+
+@dataclass(kw_only=True)
+class Describes(Sometimes):
+    """The metadata with other values; one that is Ellipsis is left out."""
+
+    changes: Mapping[str, Any]
+    on: Kind | None = "metadata"
+    times: int | None = None
+
+    @override
+    def spoil(self, exchange: Exchange) -> Answer:
+        answer = exchange.proceed()
+        changed = json.loads(answer.body) | self.changes
+        body = json.dumps({name: value for name, value in changed.items() if value is not ...})
+        return replace(answer, body=body.encode())
+
+
+@dataclass(kw_only=True)
 class CapsLimit(Sometimes):
     """A `$limit` above the cap is silently lowered to it, as SODA 2.0 did."""
 
@@ -170,9 +294,9 @@ class Republishes(Sometimes):
         return exchange.proceed()
 
 
-def refuses_soda2() -> list[Says]:
+def refuses_soda2(status: int = 403) -> list[Says]:
     """The portal has turned SODA 2.1 off, for rows and for counts, for good."""
     return [
-        Says(on=kind, times=None, status=403, code="permission_denied", message="Please use the v3 API")
+        Says(on=kind, times=None, status=status, code="permission_denied", message="Please use the v3 API")
         for kind in ("rows", "count")
     ]

@@ -119,9 +119,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = answer.body
         self.send_response(answer.status)
-        if answer.status == 200 and "gzip" in self.headers.get("Accept-Encoding", ""):
+        if answer.status == 200 and "gzip" in self.headers.get("Accept-Encoding", "") and answer.compressible:
             # Level 1 and no time: quick, and the same bytes for the same rows.
-            body = gzip.compress(body, 1, mtime=0)
+            body = gzip.compress(body, 1, mtime=0) if answer.gzipped is None else answer.gzipped
             answer.headers["Content-Encoding"] = "gzip"
         answer.headers.setdefault("Content-Type", answer.content_type)
         for name, value in answer.headers.items():
@@ -133,11 +133,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header(*(("Transfer-Encoding", "chunked") if chunked else ("Connection", "close")))
         self.end_headers()
         sent = body[: int(len(body) * answer.keep)]
-        for start in range(0, len(sent), CHUNK_BYTES):
-            chunk = sent[start : start + CHUNK_BYTES]
-            if answer.stall and start + CHUNK_BYTES >= len(sent):
+        size = 1 if answer.drip else CHUNK_BYTES
+        for start in range(0, len(sent), size):
+            chunk = sent[start : start + size]
+            last = start + size >= len(sent)
+            if wait := answer.drip or (answer.stall if last else 0):
                 self.wfile.flush()
-                time.sleep(answer.stall)
+                time.sleep(wait)
             self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk) if chunked else chunk)
         if answer.cut or not chunked:
             self.close_connection = True

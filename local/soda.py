@@ -56,7 +56,9 @@ class Answer:
     """What is sent back, and how badly: `keep` is the share of the (compressed) body that is sent.
 
     A `cut` answer ends without the last chunk; `framing` "close" sends no chunks at all, so that the end of the
-    connection is the end of the body. `stall` is how many seconds pass before the last part of what is sent.
+    connection is the end of the body. `stall` is how many seconds pass before the last part of what is sent; a `drip`
+    sends one byte, then waits so many seconds, again and again. `gzipped` is sent in place of the body's own compressed
+    form; what is not `compressible` goes as it is, whatever the client takes.
     """
 
     status: int = 200
@@ -67,6 +69,9 @@ class Answer:
     cut: bool = False
     framing: Literal["chunked", "close"] = "chunked"
     stall: float = 0.0
+    drip: float = 0.0
+    gzipped: bytes | None = None
+    compressible: bool = True
     dropped: bool = False
 
 
@@ -243,14 +248,22 @@ def _page(snapshot: Snapshot, order: str | None, limit: int, offset: int) -> ran
 def _picked(snapshot: Snapshot, columns: Sequence[Column], numbers: Iterable[int]) -> Iterator[Sequence[str]]:
     if tuple(columns) == snapshot.columns:
         return (snapshot.rows[number] for number in numbers)
+    if tuple(columns) == (_ID, *snapshot.columns):
+        return ((row_id(number), *snapshot.rows[number]) for number in numbers)
     places = {column: place for place, column in enumerate(snapshot.columns)}
 
     def value(column: Column, number: int) -> str:
         if column is _ID:
-            return f"row-{number:012d}"
+            return row_id(number)
         return snapshot.rows[number][places[column]] if column in places else ""
 
     return ([value(column, number) for column in columns] for number in numbers)
+
+
+def row_id(number: int) -> str:
+    """A `:id` in Socrata's form. Its order as text is not the order of the rows, as with the real ones."""
+    scrambled = f"{number * 2_654_435_761 % 2**32:08x}{number:04x}"
+    return f"row-{scrambled[:4]}.{scrambled[4:8]}-{scrambled[8:]}"
 
 
 def _object(columns: Sequence[Column], row: Sequence[str]) -> dict[str, object]:

@@ -96,6 +96,6 @@ def elsewhere(url: str, *, dataset_id: str) -> Source:
         raise LocalError(f"--source {base} has no dataset {dataset_id}; name one with --dataset-id.")
     if answer.status_code != 200:
         raise LocalError(f"--source {base} refuses to describe dataset {dataset_id} (HTTP {answer.status_code}).")
-    if not isinstance(said, dict) or "rowsUpdatedAt" not in said or not isinstance(said.get("columns"), list):
+    if not isinstance(said, dict) or not isinstance(said.get("columns"), list):
         raise LocalError(not_socrata)
     return Source(url=base, description=f"{base}, “{said.get('name', dataset_id)}”")

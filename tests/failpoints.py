@@ -19,7 +19,7 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, override
 from urllib.parse import urlsplit
@@ -90,21 +90,22 @@ def _wrap_source(points: Points) -> None:
         response = send(session, request, **how)
         cut_off = points.meet(f"after the head of {name}", "kill cut") == "cut"
         raw: Any = response.raw
-        raw.stream = _broken if cut_off else _told(points, name, raw.stream)
+        raw.read1 = _broken if cut_off else _told(points, name, raw.read1)
         return response
 
     setattr(requests.Session, "send", wrapped)  # noqa: B010 - a method is not for assigning to, to mypy
 
 
-def _broken(*_: Any, **__: Any) -> Iterator[bytes]:
-    yield b"\x1f\x8b"
+def _broken(*_: Any, **__: Any) -> bytes:
     raise ProtocolError("cut off")
 
 
-def _told(points: Points, name: str, stream: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator[bytes]]:
-    def wrapped(*arguments: Any, **named: Any) -> Iterator[bytes]:
-        yield from stream(*arguments, **named)
-        points.meet(f"after the body of {name}", "kill")
+def _told(points: Points, name: str, read: Callable[..., bytes]) -> Callable[..., bytes]:
+    def wrapped(*arguments: Any, **named: Any) -> bytes:
+        piece = read(*arguments, **named)
+        if not piece:
+            points.meet(f"after the body of {name}", "kill")
+        return piece
 
     return wrapped
 

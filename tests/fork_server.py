@@ -123,14 +123,14 @@ def _handlers() -> dict[str, Handler]:
     """Import what the handlers import, and warm up what they would do first in every process."""
     import extract
     import load
-    from evdata import socrata
+    from evdata import portal
     from evdata.aws import s3_client, secrets_client
     from tests.handler_tools import Context
 
     s3_client()
     secrets_client()
     # Faults need no rests in between: neither the handlers' nor botocore's.
-    socrata.FIRST_WAIT_SECONDS = 0  # type: ignore[misc]
+    portal.FIRST_WAIT_SECONDS = 0  # type: ignore[misc]
     time.sleep = lambda _: None
     gc.collect()
     gc.freeze()  # a fork that collects garbage copies every page it looks at

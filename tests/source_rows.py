@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from local import soda
 from local.snapshot import Column, Snapshot
 from tests.reference_model import Row, Values, Version
 
@@ -172,13 +173,14 @@ class SourceRow:
         values = tuple(self.raw(names).values())
         return (*values, *("more",) * self.fields) if self.fields > 0 else values[: len(values) + self.fields]
 
-    def judged(self, asked: Sequence[str]) -> Row:
-        """What the contract must make of the row when the fields `asked` were copied."""
+    def judged(self, asked: Sequence[str], number: int) -> Row:
+        """What the contract must make of the row, the source's `number`th, when the fields `asked` were copied."""
+        row_id = {":id": soda.row_id(number)}
         if self.fields:
             names = [*asked, *(f"extra {number}" for number in range(1, self.fields + 1))]
             return Row(
-                raw=dict(zip(names, self.record(asked), strict=False)),
-                reasons=(f"the record has {len(asked) + self.fields} fields, the header {len(asked)}",),
+                raw=row_id | dict(zip(names, self.record(asked), strict=False)),
+                reasons=(f"the record has {len(asked) + self.fields + 1} fields, the header {len(asked) + 1}",),
             )
         reasons = tuple(DEFECTS[defect][1] for defect in self.defects if DEFECTS[defect][0].keys() <= set(asked))
         _, facts, warnings = FACTS[self.facts]
@@ -186,7 +188,7 @@ class SourceRow:
         gone = {} if "base_msrp" in asked else {"base_msrp": None}
         return Row(
             # PostgreSQL holds no NUL: rejected_row shows it escaped.
-            raw={name: text.replace("\0", "\\0") for name, text in self.raw(asked).items()},
+            raw=row_id | {name: text.replace("\0", "\\0") for name, text in self.raw(asked).items()},
             key=self.key,
             facts={**PLAIN_FACTS, **facts, **gone},
             point={"longitude": longitude, "latitude": latitude},
@@ -220,4 +222,6 @@ class Portal:
         """What the reference model is told."""
         asked = [name for name in PLAIN if name != self.gone]
         drifted = self.gone not in (None, "base_msrp") or self.retyped is not None
-        return Version(at=at, rows=tuple(row.judged(asked) for row in self.rows), drifted=drifted)
+        return Version(
+            at=at, rows=tuple(row.judged(asked, number) for number, row in enumerate(self.rows)), drifted=drifted
+        )

@@ -16,7 +16,7 @@ import pytest
 import extract
 from evdata.dataset import DATASET
 from evdata.errors import DriftError, InputError, RawDataError, SourceError, TransientError
-from evdata.socrata import RecordCounter
+from evdata.pages import PageError, RowReader
 from local.misbehaviour import Republishes, refuses_soda2
 from local.open_data import OpenData
 from local.postgres import Database
@@ -67,6 +67,7 @@ def test_a_version_is_copied_whole_in_parts_with_a_manifest(pipeline: Pipeline, 
         found = list(csv.DictReader(io.StringIO(gzip.decompress(content).decode(), newline="")))
         assert len(found) == part["rows"]
         rows += found
+    assert len({row.pop(":id") for row in rows}) == 25, "each row has an identifier of its own"
     assert sorted(rows, key=lambda row: int(row["dol_vehicle_id"])) == vehicles, "every row once, as it came"
     assert {key: manifest[key] for key in ("dataset_id", "dataset_version", "rows")} == {
         "dataset_id": "f6w7-q2d2",
@@ -96,7 +97,9 @@ def test_rows_are_asked_for_by_name_and_in_the_order_of_the_sources_own_row_iden
     assert [(page["$order"], page["$limit"], page["$offset"]) for page in pages] == [
         (":id", "10", offset) for offset in ("0", "10", "20")
     ]
-    assert {page["$select"] for page in pages} == {",".join(column.field for column in DATASET.source_columns)}
+    assert {page["$select"] for page in pages} == {
+        ",".join([":id", *(column.field for column in DATASET.source_columns)])
+    }
 
 
 def test_a_version_that_was_published_costs_one_request_and_writes_nothing(
@@ -285,18 +288,22 @@ def test_metrics_tell_what_was_extracted(pipeline: Pipeline, capsys: pytest.Capt
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_records_are_counted_however_the_bytes_are_cut(size: int) -> None:
-    content = b'"a","b"\n"1","x\ny"\n"2","say ""hi""\n"\n'
-    counter = RecordCounter()
+    content = (
+        b'":id","b"\n"row-1","x\ny"\n"row-2","say ""hi""\n"\n"row-3","a\n""r-9"",b"\n"row-4",""\n"row-4","again"\n'
+    )
+    reader = RowReader([(":id",), ("b",)])
     for start in range(0, len(content), size):
-        counter.feed(content[start : start + size])
-    assert (counter.records, counter.whole) == (3, True)
+        reader.feed(content[start : start + size])
+    reader.finish()
+    assert (reader.rows, len(set(reader.ids))) == (content.count(b"row-"), 4)
 
 
-@pytest.mark.parametrize("cut", [b"", b'"a","b"', b'"a","b"\n"1","x', b'"a","b"\n"1","x\n'])
+@pytest.mark.parametrize("cut", [b"", b'":id","b"', b'":id","b"\n"1","x', b'":id","b"\n"1","x\n'])
 def test_a_page_that_ends_within_a_record_is_not_whole(cut: bytes) -> None:
-    counter = RecordCounter()
-    counter.feed(cut)
-    assert not counter.whole
+    reader = RowReader([(":id",), ("b",)])
+    reader.feed(cut)
+    with pytest.raises(PageError):
+        reader.finish()
 
 
 def test_soda_3_is_used_when_a_token_is_configured_and_soda_2_is_refused(

@@ -22,6 +22,7 @@ FUNCTIONS = ("extract", "stage", "publish")
 
 BUCKET = "arn:aws:s3:::ev-population-dev-raw-1a2b3c4"
 RAW = f"{BUCKET}/raw_data/*"
+MANIFESTS = f"{BUCKET}/raw_data/*/manifest.json"
 PUBLISHED = f"{BUCKET}/published.json"
 REPORTS = f"{BUCKET}/reports/*"
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222"
@@ -70,10 +71,11 @@ class TestWhatEachMayDo:
             "kms:Decrypt": {via(KEY, "s3", "secretsmanager")},
         }
 
-    def test_publish_also_writes_what_is_published_and_reports(self) -> None:
+    def test_publish_also_writes_what_is_published_and_reports_and_withdraws_a_manifest(self) -> None:
         assert may("publish") == {
             "s3:GetObject": {RAW, PUBLISHED},
             "s3:PutObject": {PUBLISHED, REPORTS},
+            "s3:DeleteObject": {MANIFESTS},
             "s3:ListBucket": {BUCKET},
             "secretsmanager:GetSecretValue": {PIPELINE_SECRET, CREDENTIALS},
             "kms:Decrypt": {via(KEY, "secretsmanager"), via(KEY, "s3")},

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from evdata.errors import RawDataError
+from evdata.row_ids import ROW_ID
 
 PUBLISHED_KEY: Final = "published.json"
 REPORTS: Final = "reports"
@@ -56,6 +57,19 @@ class Manifest:
     @property
     def bytes(self) -> int:
         return sum(part.bytes for part in self.parts)
+
+    @property
+    def has_row_ids(self) -> bool:
+        """Whether the parts have `:id`, without which nobody can tell that pages overlapped."""
+        return any(column["fieldName"] == ROW_ID for column in self.columns)
+
+    def require_row_ids(self) -> None:
+        """Raise `RawDataError` for a version that an earlier release copied, without `:id`."""
+        if not self.has_row_ids:
+            raise RawDataError(
+                f"{self.key} was extracted by an earlier release, without :id, so nobody can tell whether a row is "
+                "missing. The next run extracts the version again."
+            )
 
     def part(self, number: int) -> Part:
         """Return the part of that number, or raise `RawDataError` naming those there are."""

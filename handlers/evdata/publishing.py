@@ -5,7 +5,7 @@ staged parts against the manifest, set doubled keys aside, let the guards judge,
 history, write the table, write down the run. Only rows that differ are touched.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -83,15 +83,20 @@ class Publication:
         *,
         execution_id: str,
         force: bool,
+        withdraw: Callable[[], None],
         notes: tuple[str, ...] = (),
     ) -> None:
-        """`force` lifts the shrink guard; `notes` are sentences that the message ends with."""
+        """`force` lifts the shrink guard; `notes` are sentences that the message ends with.
+
+        `withdraw` takes the version's manifest away: called for a copy that is not worth keeping.
+        """
         self._connection = connection
         self._dataset = dataset
         self._manifest = manifest
         self._execution_id = execution_id
         self._force = force
         self._notes = notes
+        self._withdraw = withdraw
         self._started_at = datetime.now(UTC)
         self._merge = Merge(dataset, manifest, today=self._started_at.date())
 
@@ -155,6 +160,7 @@ class Publication:
                 "An older version never overwrites a newer one; nothing was changed.",
             )
         else:
+            self._manifest.require_row_ids()
             staging.forget_strays(cursor, self._manifest)
             problems = staging.problems(cursor, self._manifest)
             stands = last_run(cursor, self._dataset)
@@ -196,6 +202,7 @@ class Publication:
         self, cursor: "Cursor", guards: Guards, read_raw: ReadRaw, *, shrunk_from: int | None, again: bool
     ) -> Outcome:
         loaded, rejected = staging.count(cursor, self._dataset, self._manifest)
+        self._refuse_repeated(cursor)
         self._judge(cursor, guards, loaded, rejected, shrunk_from)
         cursor.execute("SAVEPOINT before_the_table")
         try:
@@ -218,6 +225,20 @@ class Publication:
             rejected=rejected,
             message=self._message(cursor, loaded, rejected, changes),
         )
+
+    def _refuse_repeated(self, cursor: "Cursor") -> None:
+        """Raise `RawDataError` unless every row has an `:id` of its own.
+
+        The manifest is withdrawn first: whatever happens then, the next run copies the version again.
+        """
+        if repeated := staging.repeated(cursor, self._manifest, self._dataset):
+            rows = self._manifest.rows
+            self._withdraw()
+            raise RawDataError(
+                f"version {_day(self._manifest.dataset_version)} refused: its {rows:,} rows have {rows - repeated:,} "
+                "distinct :ids, so the copy holds some rows more than once and lacks others. Nothing was published, "
+                "and the copy is withdrawn: the next run copies the version again."
+            )
 
     def _judge(self, cursor: "Cursor", guards: Guards, loaded: int, rejected: int, shrunk_from: int | None) -> None:
         version = _day(self._manifest.dataset_version)

@@ -74,7 +74,10 @@ class RawStore:
         """Return the manifest at `key`. Raises `RawDataError` when there is none."""
         content = self._get(key)
         if content is None:
-            raise RawDataError(f"there is no manifest at s3://{self.bucket}/{key}: that version was never whole in S3")
+            raise RawDataError(
+                f"there is no manifest at s3://{self.bucket}/{key}: that version was never whole in S3, or its copy "
+                "was withdrawn. The next run extracts it."
+            )
         return Manifest.from_json(content.decode(errors="replace"), key)
 
     def put_manifest(self, manifest: Manifest) -> None:
@@ -82,8 +85,18 @@ class RawStore:
         self._put(manifest.parts_key, manifest.parts_to_json().encode())
         self._put(manifest.key, manifest.to_json().encode())
 
+    def withdraw(self, manifest: Manifest) -> None:
+        """Make a version not exist: its parts stay until they are overwritten or expire."""
+        try:
+            self._s3.delete_object(Bucket=self.bucket, Key=manifest.key)
+        except (ClientError, BotoCoreError) as error:
+            raise aws_error(error, f"delete s3://{self.bucket}/{manifest.key}") from error
+
     def whole_version(self, version: datetime) -> Manifest | None:
-        """Return the manifest of a version that lies whole in S3, or None: an earlier run may have come that far."""
+        """Return the manifest of a version that lies whole in S3, or None: an earlier run may have come that far.
+
+        A version that an earlier release copied, without `:id`, is not whole.
+        """
         key = key_of(version)
         content = self._get(key)
         if content is None:
@@ -93,7 +106,8 @@ class RawStore:
         except RawDataError:
             return None
         sizes = self._sizes(prefix(version))
-        return manifest if all(sizes.get(part.key) == part.bytes for part in manifest.parts) else None
+        whole = manifest.has_row_ids and all(sizes.get(part.key) == part.bytes for part in manifest.parts)
+        return manifest if whole else None
 
     def _sizes(self, folder: str) -> dict[str, int]:
         try:

@@ -1,41 +1,27 @@
 """The source: a Socrata dataset through SODA 2.1, or SODA 3 where a token is configured and SODA 2.1 is refused.
 
-Every answer is proven before it counts: its status, its content type, its gzip trailer, its rows. What can pass is
-asked again with backoff as long as the budget lasts; what cannot is refused at once. API: https://dev.socrata.com/docs/
+Every answer is proven before it counts: its status, its content type, its gzip trailer, its header, its rows. What can
+pass is asked again with backoff as long as the budget lasts; what cannot is refused at once.
+API: https://dev.socrata.com/docs/
 """
 
 import csv
 import io
-import random
-import time
+import json
 import zlib
-from collections.abc import Callable, Mapping
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import requests
-from urllib3.exceptions import HTTPError
 
-from evdata.errors import SourceError, TransientError
+from evdata.errors import SourceError
+from evdata.pages import HeaderError, Inflater, PageError, RowReader
+from evdata.portal import Budget, Passing, Portal, Refusal, error_document
 
-CHUNK_BYTES: Final = 64 * 1024
-CONNECT_TIMEOUT_SECONDS: Final = 10
-READ_TIMEOUT_SECONDS: Final = 120  # between two chunks; reads are known to stall for minutes
-FIRST_WAIT_SECONDS: Final = 1.0
-LONGEST_WAIT_SECONDS: Final = 60.0
-MAX_ATTEMPTS: Final = 6
-
-# 202: still computing. 429: throttled. 5xx: Socrata's own trouble.
-_PASSING_STATUSES: Final = (202, 408, 425, 429, 500, 502, 503, 504)
-# What a server says that no longer answers an interface: forbidden, not found, method not allowed, gone.
-_REFUSING_STATUSES: Final = (401, 403, 404, 405, 410)
-
-
-class Budget(Protocol):
-    """How long may still be spent on asking, in seconds."""
-
-    def __call__(self) -> float: ...
+EARLIEST_VERSION: Final = datetime(2000, 1, 1, tzinfo=UTC)  # Socrata began in 2007
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,78 +39,55 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page of rows as gzip-compressed CSV with a header: byte for byte the source's when it answered gzip."""
+    """A page of rows as gzip-compressed CSV with a header: byte for byte the source's when it answered gzip.
+
+    `ids` holds a hash of each row's `:id`, for `DistinctIds`.
+    """
 
     content: bytes
     rows: int
-
-
-class _Passing(Exception):  # noqa: N818 - a signal between the functions of this module
-    """The answer does not count, but another may. `wait_seconds` is what the source asked for, if it did."""
-
-    def __init__(self, what: str, wait_seconds: float | None = None) -> None:
-        super().__init__(what)
-        self.wait_seconds = wait_seconds
-
-
-class _RefusedError(SourceError):
-    """The server refuses the interface, or us."""
+    ids: "array[int]"
 
 
 class Socrata:
     """One dataset of one Socrata server. Raises `SourceError` for what cannot pass, `TransientError` if it did not."""
 
-    def __init__(
-        self,
-        base_url: str,
-        dataset_id: str,
-        *,
-        budget: Budget,
-        app_token: str | None = None,
-        session: requests.Session | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self.base_url = base_url.rstrip("/")
+    def __init__(self, base_url: str, dataset_id: str, *, budget: Budget, app_token: str | None = None) -> None:
         self.dataset_id = dataset_id
-        self._budget = budget
-        self._session = session or requests.Session()
-        self._session.headers["User-Agent"] = "ev-population (open-source data pipeline)"
-        self._session.headers["Accept-Encoding"] = "gzip"  # and nothing else: pages are kept as they come
-        if app_token:
-            self._session.headers["X-App-Token"] = app_token
-        self._sleep = sleep
-        self._has_token = bool(app_token)
-        self._speaks_soda3 = False  # until SODA 2.1 is refused
+        self._portal = Portal(base_url, budget=budget, app_token=app_token)
+        self._soda2_refusal = ""  # what SODA 2.1 said when it would not serve; SODA 3 is asked from then on
 
     @property
     def source(self) -> str:
         """Where the rows come from, for the manifest and for people."""
-        return f"{self.base_url}/resource/{self.dataset_id}"
+        return f"{self._portal.base_url}/resource/{self.dataset_id}"
 
     def metadata(self) -> Metadata:
         path = f"/api/views/{self.dataset_id}.json"
-        document = self._ask("GET", path, _read_json)
+        url = f"{self._portal.base_url}{path}"
         try:
-            return Metadata(
-                name=document["name"],
-                rows_updated_at=datetime.fromtimestamp(document["rowsUpdatedAt"], UTC),
-                columns=tuple(
-                    {key: str(column[key]) for key in ("name", "fieldName", "dataTypeName")}
-                    for column in document["columns"]
-                ),
+            document = self._portal.ask("GET", path, self._read_json)
+        except Refusal as refusal:
+            raise SourceError(f"no metadata: {refusal} Check sourceUrl and datasetId.") from refusal
+        try:
+            name = document["name"]
+            columns = tuple(
+                {key: str(column[key]) for key in ("name", "fieldName", "dataTypeName")}
+                for column in document["columns"]
             )
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+        except (KeyError, TypeError) as error:
             raise SourceError(
-                f"{self.base_url}{path} does not describe a Socrata dataset with rows ({type(error).__name__}: {error}"
+                f"{url} does not describe a Socrata dataset with rows ({type(error).__name__}: {error}"
                 "). Check sourceUrl and datasetId."
             ) from error
+        return Metadata(name=name, rows_updated_at=_rows_updated_at(document, url), columns=columns)
 
     def count(self) -> int:
         """Return how many rows there are."""
         path = f"/resource/{self.dataset_id}.json"
         answer = self._either(
-            lambda: self._ask("GET", path, _read_json, query={"$select": "count(*)"}),
-            lambda: self._soda3("SELECT count(*)", _read_csv),
+            lambda: self._portal.ask("GET", path, self._read_json, query={"$select": "count(*)"}),
+            lambda: self._soda3("SELECT count(*)", self._read_csv),
         )
         try:
             # The key is count, or count_1 where the dataset has a column of that name.
@@ -134,29 +97,64 @@ class Socrata:
         except (AttributeError, TypeError, ValueError) as error:
             raise SourceError(f"{self.source} did not answer a count but {str(answer)[:200]!r}") from error
 
-    def page(self, fields: tuple[str, ...], *, offset: int, limit: int) -> Page:
+    def page(self, columns: Sequence[Mapping[str, str]], *, offset: int, limit: int) -> Page:
         """Return at most `limit` rows from `offset` on, in the order of the source's own row identifiers.
 
-        Without that order pages overlap and rows go missing. The page may hold fewer rows than asked for.
+        Without that order pages overlap and rows go missing. The page may hold fewer rows than asked for. `columns` are
+        the metadata's, `:id` first; the page has exactly these, in this order, headed by field name or display name.
         """
+        fields = [column["fieldName"] for column in columns]
+        headings = [(column["fieldName"], column["name"]) for column in columns]
         query = {"$select": ",".join(fields), "$order": ":id", "$limit": str(limit), "$offset": str(offset)}
+
+        def read(response: requests.Response) -> Page:
+            return self._read_page(response, headings)
+
         return self._either(
-            lambda: self._ask("GET", f"/resource/{self.dataset_id}.csv", self._read_page, query=query),
-            lambda: self._soda3_page(fields, offset=offset, limit=limit),
+            lambda: self._portal.ask("GET", f"/resource/{self.dataset_id}.csv", read, query=query),
+            lambda: self._soda3_page(fields, read, offset=offset, limit=limit),
         )
 
     def _either[T](self, soda2: Callable[[], T], soda3: Callable[[], T]) -> T:
-        """Ask through SODA 2.1 until the server refuses that; from then on through SODA 3, which wants a token."""
-        if not self._speaks_soda3:
+        """Ask through SODA 2.1 until the server will not serve that; from then on through SODA 3, which wants a token.
+
+        Only rows and their count come this way: the metadata were answered already.
+        """
+        if not self._soda2_refusal:
             try:
                 return soda2()
-            except _RefusedError:
-                if not self._has_token:
-                    raise
-                self._speaks_soda3 = True
-        return soda3()
+            except Refusal as refusal:
+                if not self._portal.has_token:
+                    raise SourceError(
+                        f"SODA 2.1 will not serve the rows: {refusal} {self._way_out(refusal.status)}"
+                    ) from refusal
+                self._soda2_refusal = str(refusal)
+        try:
+            return soda3()
+        except Refusal as refusal:
+            raise SourceError(
+                f"SODA 3 will not serve the rows: {refusal} Before, SODA 2.1: {self._soda2_refusal} "
+                f"{self._way_out(refusal.status)}"
+            ) from refusal
 
-    def _soda3_page(self, fields: tuple[str, ...], *, offset: int, limit: int) -> Page:
+    def _way_out(self, status: int) -> str:
+        """Return in words what may help when the rows are refused and the metadata are not."""
+        url, said = self._portal.base_url, []
+        if not self._portal.has_token:
+            said.append(
+                "The portal may now want an app token: create one at "
+                f"{url}/profile/edit/developer_settings, then `pulumi config set --secret appToken` and `pulumi up`."
+            )
+        if status in (403, 404):
+            said.append(
+                "Its description is still served, so the dataset may have been replaced by one with a new identifier: "
+                f"look at {url}/d/{self.dataset_id}, then `pulumi config set datasetId` and `pulumi up`."
+            )
+        return " ".join(said) or "Check the app token, and look at the portal's status page."
+
+    def _soda3_page(
+        self, fields: Sequence[str], read: Callable[[requests.Response], Page], *, offset: int, limit: int
+    ) -> Page:
         number, remainder = divmod(offset, limit)
         if remainder:
             raise SourceError(
@@ -164,155 +162,82 @@ class Socrata:
                 "Set partRows to what the server gives."
             )
         statement = f"SELECT {', '.join(fields)} ORDER BY :id"
-        return self._soda3(statement, self._read_page, page={"pageNumber": number + 1, "pageSize": limit})
+        return self._soda3(statement, read, page={"pageNumber": number + 1, "pageSize": limit})
 
     def _soda3[T](self, statement: str, read: Callable[[requests.Response], T], **options: Any) -> T:
         # https://dev.socrata.com/docs/queries/page
         path = f"/api/v3/views/{self.dataset_id}/query.csv"
-        return self._ask("POST", path, read, body={"query": statement, "includeSynthetic": False, **options})
+        return self._portal.ask("POST", path, read, body={"query": statement, "includeSynthetic": False, **options})
 
-    def _ask[T](
-        self,
-        method: str,
-        path: str,
-        read: Callable[[requests.Response], T],
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> T:
-        """Ask until an answer counts, and return what `read` makes of it."""
-        url = f"{self.base_url}{path}"
-        tried: list[str] = []
-        while True:
-            try:
-                with self._session.request(
-                    method,
-                    url,
-                    params=query,
-                    json=body,
-                    stream=True,
-                    timeout=(CONNECT_TIMEOUT_SECONDS, min(READ_TIMEOUT_SECONDS, max(self._budget(), 1))),
-                ) as response:
-                    self._judge(response)
-                    return read(response)
-            except _Passing as passing:
-                tried.append(str(passing))
-                asked_wait = passing.wait_seconds
-            except (requests.RequestException, HTTPError, OSError) as error:
-                tried.append(_in_words(error))
-                asked_wait = None
-            # Full jitter, so that many callers who were refused together do not come back together.
-            wait = random.uniform(0.5, 1) * min(FIRST_WAIT_SECONDS * 2 ** (len(tried) - 1), LONGEST_WAIT_SECONDS)  # noqa: S311
-            wait = wait if asked_wait is None else asked_wait
-            if len(tried) >= MAX_ATTEMPTS or wait >= self._budget():
-                raise TransientError(
-                    f"{url} gave no usable answer in {len(tried)} attempts ({'; '.join(tried)}). "
-                    "If this lasts, look at the source's status page and run again later; nothing was changed."
-                )
-            self._sleep(wait)
+    def _read_json(self, response: requests.Response) -> Any:
+        text = self._portal.read_text(response)
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise Passing(f"no JSON but {text[:80]!r}") from error
+        if isinstance(document, dict) and document.get("error"):
+            raise error_document(response, text)
+        return document
 
-    def _judge(self, response: requests.Response) -> None:
-        """Raise unless the answer is worth reading."""
-        status = response.status_code
-        if status in _PASSING_STATUSES:
-            raise _Passing(f"status {status}", _retry_after(response))
-        if status in _REFUSING_STATUSES:
-            raise _RefusedError(f"{response.url} answered status {status}: {_socrata_message(response)}")
-        if status != 200:
-            raise SourceError(f"{response.url} answered status {status}: {_socrata_message(response)}")
-        if "html" in response.headers.get("Content-Type", ""):
-            raise _Passing("an HTML page instead of data (maintenance?)")
-        if response.headers.get("X-SODA2-Data-Out-Of-Date", "").lower() == "true":
-            raise _Passing("a replica that is behind")
+    def _read_csv(self, response: requests.Response) -> list[dict[str, str]]:
+        text = self._portal.read_text(response)
+        if text.lstrip().startswith(("{", "<")):
+            raise self._impostor(response, text, "no CSV")
+        try:
+            return list(csv.DictReader(io.StringIO(text)))
+        except csv.Error as error:
+            raise Passing(f"no CSV but {text[:80]!r}") from error
 
-    def _read_page(self, response: requests.Response) -> Page:
-        """Read a CSV page as it came, proving on the way that it is whole."""
+    def _read_page(self, response: requests.Response, headings: Sequence[tuple[str, ...]]) -> Page:
+        """Read a CSV page as it came, proving on the way that it is whole and what was asked for."""
         encoding = response.headers.get("Content-Encoding", "identity").lower()
         if encoding not in ("gzip", "identity"):
-            raise _Passing(f"an answer encoded as {encoding}, which was not asked for")
-        compressed = encoding == "gzip"
+            raise Passing(f"an answer encoded as {encoding}, which was not asked for")
         sink = io.BytesIO()
-        inflater = zlib.decompressobj(wbits=31)
+        inflater = Inflater()
         deflater = zlib.compressobj(6, wbits=31)  # for a source that does not compress; writes no time, so equal bytes
-        counter = RecordCounter()
-        for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
-            if self._budget() <= 0:  # a source that drips never stalls
-                raise _Passing(f"{counter.records} records when the time was over")
-            if compressed:
-                sink.write(chunk)
-                try:
-                    counter.feed(inflater.decompress(chunk))
-                except zlib.error as error:
-                    raise _Passing(f"a broken gzip stream ({error})") from error
-            else:
-                sink.write(deflater.compress(chunk))
-                counter.feed(chunk)
-        if compressed and not inflater.eof:
-            raise _Passing(f"a gzip stream cut after {counter.records} records")
-        if not counter.whole:
-            raise _Passing(f"a page cut within record {counter.records + 1}")
-        if not compressed:
+        reader = RowReader(headings)
+        try:
+            for piece in self._portal.pieces(response, decode=False):
+                if encoding == "gzip":
+                    sink.write(piece)
+                    reader.feed(inflater.feed(piece))
+                else:
+                    sink.write(deflater.compress(piece))
+                    reader.feed(piece)
+            if encoding == "gzip" and not inflater.whole:
+                raise Passing(f"a gzip stream cut after {reader.rows} rows")
+            reader.finish()
+        except HeaderError as error:
+            raise self._impostor(response, error.beginning.decode(errors="replace"), str(error)) from error
+        except PageError as error:
+            raise Passing(str(error)) from error
+        if encoding != "gzip":
             sink.write(deflater.flush())
-        return Page(content=sink.getvalue(), rows=max(counter.records - 1, 0))
+        return Page(content=sink.getvalue(), rows=reader.rows, ids=reader.ids)
+
+    def _impostor(self, response: requests.Response, text: str, otherwise: str) -> Exception:
+        """Return the error for what claims to be CSV and is not; `otherwise` if it is neither HTML nor an error."""
+        text = text.lstrip()
+        if text.startswith("<"):
+            return Passing("an HTML page that claims to be CSV (maintenance?)")
+        if text.startswith("{"):
+            return error_document(response, text)
+        return Passing(otherwise)
 
 
-def _read_json(response: requests.Response) -> Any:
+def _rows_updated_at(document: Mapping[str, Any], url: str) -> datetime:
+    """Return the version. Nothing else stands in for it: `viewLastModified` moves with every edit of a description."""
+    value = document.get("rowsUpdatedAt")
     try:
-        return response.json()
-    except ValueError as error:
-        raise _Passing(f"no JSON but {response.text[:80]!r}") from error
-
-
-def _read_csv(response: requests.Response) -> list[dict[str, str]]:
-    """Read a small answer whole."""
-    return list(csv.DictReader(io.StringIO(response.text)))
-
-
-_UNCOUNTED: Final = bytes(octet for octet in range(256) if octet not in b'"\n')
-
-
-class RecordCounter:
-    """Counts CSV records as bytes pass: line ends outside quotes. Feed it pieces of any size."""
-
-    def __init__(self) -> None:
-        self.records = 0
-        self._quoted = False
-        self._last = b"\n"
-
-    def feed(self, piece: bytes) -> None:
-        if not piece:
-            return
-        # Two quotes with nothing between them that counts cancel each other: hardly any are left to look between.
-        marks = (b'"' if self._quoted else b"") + piece.translate(None, delete=_UNCOUNTED)
-        segments = marks.replace(b'""', b"").split(b'"')
-        self.records += sum(segment.count(b"\n") for segment in segments[::2])
-        self._quoted = len(segments) % 2 == 0
-        self._last = piece[-1:]
-
-    @property
-    def whole(self) -> bool:
-        """Whether there was a header at least and the last record ended."""
-        return self.records > 0 and not self._quoted and self._last == b"\n"
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    asked = response.headers.get("Retry-After", "")
-    return float(asked) if asked.isdecimal() else None  # absent, or a date: the usual backoff does
-
-
-def _socrata_message(response: requests.Response) -> str:
-    try:
-        document = response.json()
-        return f"{document.get('code', '')} {document.get('message', '')}".strip()
-    except (ValueError, AttributeError):
-        return "no explanation in Socrata's form; is this a Socrata server?"
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, requests.ConnectTimeout):
-        return "no connection in time"
-    if isinstance(error, requests.Timeout | TimeoutError):
-        return "the answer stalled"
-    if isinstance(error, requests.ConnectionError):
-        return "could not connect"
-    return f"the connection broke ({type(error).__name__})"
+        if type(value) is int:  # neither True nor 1.7e9
+            moment = datetime.fromtimestamp(value, UTC)
+            if moment >= EARLIEST_VERSION:
+                return moment
+    except (ValueError, OverflowError, OSError):
+        pass  # beyond the year 9999, as milliseconds are
+    received = repr(value)[:80] if "rowsUpdatedAt" in document else "missing"
+    raise SourceError(
+        f"{url} says that rowsUpdatedAt is {received}, expected whole seconds since 1970, in 2000 or later. Without it "
+        "there is no version to publish; wait until the portal states it again, or ask the dataset's owner."
+    )

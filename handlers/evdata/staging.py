@@ -47,7 +47,7 @@ def stage(connection: "Connection", dataset: Dataset, manifest: Manifest, part: 
         _make_empty(cursor, dataset, target)
         # FREEZE: the table was made in this transaction, so no row needs a second write to become visible to all.
         cursor.copy_expert(
-            sql.SQL("COPY {} ({}, line) FROM STDIN WITH (FREEZE)").format(target, names(dataset.columns)),
+            sql.SQL('COPY {} ({}, line, ":id") FROM STDIN WITH (FREEZE)').format(target, names(dataset.columns)),
             io.BytesIO(cleaned.copy_text),
             size=1 << 20,
         )
@@ -126,6 +126,31 @@ def count(cursor: "Cursor", dataset: Dataset, manifest: Manifest) -> tuple[int, 
             "execution."
         )
     return loaded, rejected
+
+
+def repeated(cursor: "Cursor", manifest: Manifest, dataset: Dataset) -> int:
+    """Return how many rows, rejected ones included, have no `:id` of their own."""
+    tables = [table(dataset, manifest, part.part) for part in manifest.parts]
+    # Hashes are compared first, which takes a fraction of the time; two texts that share one are told apart below.
+    hashed, exact = (
+        sql.SQL(" UNION ALL ").join(
+            [
+                *(sql.SQL("SELECT {} FROM {}").format(sql.SQL(form).format(sql.SQL('":id"')), name) for name in tables),
+                sql.SQL("SELECT {} FROM {} WHERE manifest_key = {}").format(
+                    sql.SQL(form).format(sql.SQL("(raw ->> ':id')")), REJECTED, Literal(manifest.key)
+                ),
+            ]
+        )
+        for form in ("hashtextextended({}, 0) AS id", '{} COLLATE "C" AS id')
+    )
+    distinct = 0
+    for ids in (hashed, exact):
+        cursor.execute(sql.SQL("SELECT count(id) FROM (SELECT DISTINCT id FROM ({}) i) d").format(ids))
+        ((found,),) = cursor.fetchall()
+        distinct = int(found)
+        if distinct == manifest.rows:
+            break
+    return manifest.rows - distinct
 
 
 def set_doubles_aside(cursor: "Cursor", dataset: Dataset, manifest: Manifest, read_raw: ReadRaw) -> None:
@@ -250,9 +275,10 @@ def _make_empty(cursor: "Cursor", dataset: Dataset, target: Identifier) -> None:
         cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(target))
         try:
             cursor.execute(
-                sql.SQL("CREATE UNLOGGED TABLE {} ({}, line integer NOT NULL) WITH (autovacuum_enabled = off)").format(
-                    target, definitions(dataset.columns)
-                )
+                sql.SQL(
+                    'CREATE UNLOGGED TABLE {} ({}, line integer NOT NULL, ":id" text COLLATE "C") '
+                    "WITH (autovacuum_enabled = off)"
+                ).format(target, definitions(dataset.columns))
             )
         except (psycopg2.errors.DuplicateTable, psycopg2.errors.UniqueViolation):
             # The other made it first, and has committed: PostgreSQL had this statement wait for that.

@@ -19,6 +19,7 @@ import pandas as pd
 from evdata import damage
 from evdata.contract import MAX_VALUE_CHARACTERS, Column, Dataset, SourceColumn, shown
 from evdata.errors import DriftError, SourceError
+from evdata.row_ids import ROW_ID
 from evdata.visible import visible
 
 LONGEST_HEADER: Final = 1 << 16  # bytes
@@ -42,7 +43,11 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleaned:
-    """A part after cleaning. `copy_text` has a line a kept row: the dataset's columns, then the row's line number."""
+    """A part after cleaning.
+
+    `copy_text` has a line for each row that is kept: the dataset's columns, the row's line number, and its `:id`, NULL
+    where the part has none.
+    """
 
     copy_text: bytes
     rows: int
@@ -70,6 +75,7 @@ def clean_part(content: bytes, dataset: Dataset) -> Cleaned:
     kept = ~bad if bad.any() else slice(None)
     texts = [values.texts[kept].tolist() for values in cleaned]
     texts.append(list(map(str, lines[kept].tolist())))
+    texts.append(_row_ids(source, kept))
     rows = len(texts[-1])
     copy_text = "\n".join(map("\t".join, zip(*texts, strict=True))) + "\n" if rows else ""
     rejected = [*malformed, *_rejected(source, lines, cleaned, bad)]
@@ -93,7 +99,7 @@ def _read(content: bytes, dataset: Dataset) -> tuple["_Source", np.ndarray, list
     """Return the part as texts under field names, the line of each row, and the records that do not parse."""
     content = content.removeprefix(codecs.BOM_UTF8)
     header = next(csv.reader(io.StringIO(_decode(content[:LONGEST_HEADER]), newline="")), [])
-    fields = [dataset.field_of(name.strip()) for name in header]
+    fields = [ROW_ID if name.strip() == ROW_ID else dataset.field_of(name.strip()) for name in header]
     if twice := {name for name in fields if name and fields.count(name) > 1}:
         raise DriftError(f"the part's header has {', '.join(sorted(twice))} more than once: {_heading(header)}.")
     missing = [c.field for c in dataset.source_columns if c.field not in fields and not c.optional]
@@ -108,7 +114,7 @@ def _read(content: bytes, dataset: Dataset) -> tuple["_Source", np.ndarray, list
             "The source changed its columns: compare handlers/evdata/dataset.py with it."
         )
     names = [name or f"unknown {position}" for position, name in enumerate(fields)]
-    verbatim = {column.fields[0] for column in dataset.columns if column.verbatim}
+    verbatim = {ROW_ID, *(column.fields[0] for column in dataset.columns if column.verbatim)}
     types = {name: object if name in verbatim else "category" for name in names}
     malformed: list[Rejected] = []
     try:
@@ -121,6 +127,8 @@ def _read(content: bytes, dataset: Dataset) -> tuple["_Source", np.ndarray, list
     for column in dataset.source_columns:
         if column.field not in present:  # optional and gone: unknown in every row
             frame[column.field] = ""
+    if ROW_ID not in present:
+        frame[ROW_ID] = ""
     return _Source(frame, present, dataset), lines, malformed
 
 
@@ -319,6 +327,15 @@ def _reason(field: str, value: str, why: str) -> str:
     """Return why a rule refuses a value, and what a spreadsheet did to it before, if that can be seen."""
     what = damage.of_number(value.strip())
     return f"{field} {visible(why)}" if what is None else f"{field} is {shown(value)}, {what}"
+
+
+def _row_ids(source: _Source, kept: np.ndarray | slice) -> list[str]:
+    """Return the `:id` of each row that is kept, as COPY reads it."""
+    ids: list[str] = source.texts(ROW_ID)[kept].tolist()
+    plain = "\n".join([*ids, ""])
+    if re.fullmatch(r"(?:[\w.~-]+\n)*", plain, re.ASCII) and plain.count("\n") == len(ids):
+        return ids
+    return [row_id.replace("\0", "").translate(_ESCAPES) or NULL for row_id in ids]
 
 
 def _rejected(source: _Source, lines: np.ndarray, cleaned: list[_Values], bad: np.ndarray) -> list[Rejected]:
