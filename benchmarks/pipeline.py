@@ -73,8 +73,9 @@ def publish(places: Places, manifest_key: str, execution_id: str) -> tuple[Outco
 
 def _warm_up(places: Places) -> None:
     """Do once what a process does lazily, and be there long enough that every process of a pool is started."""
-    header = ",".join(f'"{column.field}"' for column in DATASET.source_columns)
-    clean_part(f"{header}\n{','.join(['""'] * len(DATASET.source_columns))}\n".encode(), DATASET)
+    fields = [":id", *(column.field for column in DATASET.source_columns)]
+    header = ",".join(f'"{field}"' for field in fields)
+    clean_part(f"{header}\n{','.join(['""'] * len(fields))}\n".encode(), DATASET)
     with places.warehouse().connect():
         time.sleep(0.3)
 

@@ -158,7 +158,7 @@ class Network(pulumi.ComponentResource):
                 iam.Statement(
                     sid="TheRawBucketOnly",
                     principal="*",
-                    actions=["s3:GetObject", "s3:PutObject", "s3:ListBucket"],
+                    actions=["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"],
                     resources=[bucket_arn, pulumi.Output.concat(bucket_arn, "/*")],
                     conditions={"StringEquals": {"aws:PrincipalAccount": self._args.scope.account_id}},
                 )

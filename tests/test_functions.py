@@ -82,6 +82,18 @@ class TestWhatEachMayDo:
             "kms:GenerateDataKey": {via(KEY, "s3")},
         }
 
+    def test_the_endpoint_of_s3_lets_pass_all_that_the_functions_in_the_vpc_may_do_there(self) -> None:
+        (endpoint,) = (
+            item
+            for item in record_stack("dev").of("aws:ec2/vpcEndpoint:VpcEndpoint")
+            if item.inputs["serviceName"].endswith(".s3")
+        )
+        passes = set(granted(endpoint.document("policy")))
+        for role in ("stage", "publish"):
+            wanted = {action for action in may(role) if action.startswith("s3:")}
+            assert wanted
+            assert wanted <= passes, f"{role} would be refused on its way"
+
     def test_extract_reads_the_app_tokens_secret_only_when_there_is_one(self) -> None:
         with_token = may("extract", appToken="example-app-token")
         assert with_token.pop("secretsmanager:GetSecretValue") == {TOKEN_SECRET}

@@ -108,12 +108,12 @@ def test_a_row_without_an_identifier_has_none_of_its_own(pipeline: Pipeline) -> 
 def test_a_manifest_that_cannot_be_withdrawn_now_is_withdrawn_when_publish_runs_again(
     overlapping: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evdata import raw_store
+    from evdata.aws import s3_client
 
     def throttled(*_: Any, **__: Any) -> None:
         raise ClientError({"Error": {"Code": "SlowDown", "Message": "not now"}}, "DeleteObject")
 
-    client = raw_store.s3_client()
+    client = s3_client()
     with monkeypatch.context() as failing:
         failing.setattr(client, "delete_object", throttled)
         with pytest.raises(TransientError, match="could not delete"):
