@@ -485,6 +485,16 @@ def test_where_others_have_tables_their_temporary_ones_are_left_alone(owner: Dat
         assert session.query("SELECT has_database_privilege(%s, current_database(), 'TEMP')", own_reader) == [(True,)]
 
 
+def test_a_temporary_table_that_stands_during_the_migration_is_nobodys_table(
+    owner: Database, own_reader: str, database: Database
+) -> None:
+    with contextlib.closing(owner.connect()) as connection, contextlib.closing(database.connect()) as other:
+        Session(other).commit("CREATE TEMP TABLE passing (n int)")
+        warehouse.migrate(connection)
+        may = "SELECT has_database_privilege(%s, current_database(), 'TEMP')"
+        assert Session(connection).query(may, own_reader) == [(False,)]
+
+
 def test_taking_all_away_gives_everybody_their_temporary_tables_back(owner: Database, own_reader: str) -> None:
     may = "SELECT has_database_privilege(%s, current_database(), 'TEMP')"
     with contextlib.closing(owner.connect()) as connection:
