@@ -133,7 +133,7 @@ def test_a_rejected_row_is_kept_aside_as_it_came_accents_included(pipeline: Pipe
     rows = served(source, "d03_accents_rejected.csv")
     answer = pipeline.run("accents")
     assert (answer["loaded"], answer["rejected"]) == (199, 1)
-    ((line, raw),) = pipeline.query("SELECT line, raw FROM rejected_row")
+    ((line, raw),) = pipeline.query("SELECT line, raw - ':id' FROM rejected_row")
     assert sorted(raw.values()) == sorted(rows[line - 2].values())
     assert not "".join(raw.values()).isascii(), "the file has changed: there is nothing to see"
 
