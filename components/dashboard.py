@@ -76,7 +76,7 @@ def body(
             graph("What did it load? Rows of the version", own("publish", "RowsLoaded"), stat="Maximum", period=DAY),
             graph(
                 "What changed? Rows, by day",
-                own("publish", "RowsInserted", "RowsUpdated", "RowsRemoved", "RowsRejected"),
+                own("publish", "RowsInserted", "RowsUpdated", "RowsRemoved", "RowsRejected", "RowsKept"),
                 period=DAY,
             ),
         ],

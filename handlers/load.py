@@ -3,8 +3,8 @@
 stage    event:  {"bucket_name", "secret_arn", "manifest_key", "part"}
          answer: {"part", "rows", "rejected"}
 publish  event:  {"bucket_name", "secret_arn", "manifest_key", "execution_id", "force"?, "notes"?: [str], "check"?}
-         answer: {"status", "source", "loaded", "inserted", "updated", "removed", "unchanged", "rejected", "message",
-                  "headline"}
+         answer: {"status", "source", "loaded", "inserted", "updated", "removed", "unchanged", "rejected", "kept",
+                  "message", "headline"}
          and, once the data are published, the report about them
          with "check": true it publishes nothing, but answers whether the table is as the last run left it:
          {"status": "intact" | "damaged", "message", "headline"}
@@ -98,7 +98,7 @@ def publish(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         ),
         notes=event_texts(event, "notes"),
     )
-    for name in ("loaded", "inserted", "updated", "removed", "rejected"):
+    for name in ("loaded", "inserted", "updated", "removed", "rejected", "kept"):
         metrics.add_metric(f"Rows{name.capitalize()}", MetricUnit.Count, getattr(outcome, name))
     if outcome.status != "superseded":  # a source stuck in the past is not fresh
         metrics.add_metric("PublishSuccess", MetricUnit.Count, 1)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from local.cloud import Cloud
 
 POLL_SECONDS: Final = 0.2
-COUNTS: Final = ("source", "loaded", "inserted", "updated", "removed", "unchanged", "rejected")
+COUNTS: Final = ("source", "loaded", "inserted", "updated", "removed", "unchanged", "rejected", "kept")
 OUTBOX: Final = "local-notifications"
 
 

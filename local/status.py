@@ -74,7 +74,7 @@ def _tell_refusals(cursor: Cursor, display: Display, now: datetime) -> None:
 
 
 def _tell_versions(cursor: Cursor, display: Display) -> None:
-    columns = ("vehicles", "arrived", "changed", "departed", "rejected")
+    columns = ("vehicles", "arrived", "changed", "departed", "rejected", "kept")
     versions = _ask(cursor, f"SELECT dataset_version, {', '.join(columns)} FROM ev_growth ORDER BY 1 DESC")  # noqa: S608
     display.heading(f"Versions published: {len(versions):,}")
     display.table(

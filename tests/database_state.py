@@ -12,7 +12,7 @@ from tests.source_rows import PLAIN_FACTS
 
 POINT = ("longitude", "latitude")
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
-COUNTS = ("source", "loaded", "inserted", "updated", "removed", "unchanged", "rejected")
+COUNTS = ("source", "loaded", "inserted", "updated", "removed", "unchanged", "rejected", "kept")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,7 @@ class State:
     history: dict[tuple[int, datetime], Stay]
     runs: dict[str, Run]
     rejected: dict[str, Rejects]
+    kept: dict[str, set[int]]
 
 
 def expected(model: Model) -> State:
@@ -31,14 +32,18 @@ def expected(model: Model) -> State:
         history=dict(sorted(model.history.items())),
         runs=dict(sorted(model.runs.items())),
         rejected={run: _sorted(rejects) for run, rejects in sorted(model.rejected.items()) if rejects},
+        kept={run: keys for run, keys in sorted(model.kept.items()) if keys},
     )
 
 
 def found(connection: Connection) -> State:
     """Read the database. `connection` is in autocommit mode and has UTC as its time zone."""
     rejected: dict[str, Rejects] = {}
+    kept: dict[str, set[int]] = {}
     for row in _rows(connection, "SELECT * FROM rejected_row ORDER BY execution_id, part, line"):
         rejected.setdefault(row["execution_id"], {})[row["part"], row["line"]] = row["raw"], tuple(row["reasons"])
+        if row["kept"]:
+            kept.setdefault(row["execution_id"], set()).add(int(row["key"]))
     return State(
         table={
             row["dol_vehicle_id"]: _stay(row)
@@ -60,6 +65,7 @@ def found(connection: Connection) -> State:
             for row in _rows(connection, "SELECT * FROM pipeline_run ORDER BY execution_id")
         },
         rejected={run: _sorted(rejects) for run, rejects in rejected.items()},
+        kept=kept,
     )
 
 

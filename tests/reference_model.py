@@ -18,14 +18,14 @@ type Rejects = dict[Place, tuple[Mapping[str, str], tuple[str, ...]]]  # the row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A row of the source: as it came (`raw`, by field), and its values, or every reason why it cannot be kept."""
+    """A row of the source: as it came (`raw`, by field), and its values, or every reason why it cannot be loaded."""
 
     raw: Mapping[str, str]
-    key: int | None = None
+    key: int | None = None  # None if it cannot be read
     facts: Values = field(default_factory=dict)  # what makes history when it changes
     point: Values = field(default_factory=dict)  # what does not
     reasons: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()  # expectations that the row breaks; it is kept all the same
+    warnings: tuple[str, ...] = ()  # expectations that the row breaks; it is loaded all the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +61,12 @@ class Run:
     removed: int | None = 0
     unchanged: int | None = 0
     rejected: int | None = 0
+    kept: int | None = 0
     warnings: Mapping[str, int] = field(default_factory=dict)  # how many good rows break each expectation, if any does
 
 
 REFUSED: Mapping[str, None] = dict.fromkeys(
-    ("source", "loaded", "inserted", "updated", "removed", "unchanged", "rejected")
+    ("source", "loaded", "inserted", "updated", "removed", "unchanged", "rejected", "kept")
 )
 
 
@@ -80,6 +81,7 @@ class Model:
     history: dict[tuple[int, datetime], Stay] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     rejected: dict[str, Rejects] = field(default_factory=dict)
+    kept: dict[str, set[int]] = field(default_factory=dict)  # by run: vehicles that keep their last good row
     contents: dict[datetime, dict[int, Values]] = field(default_factory=dict)  # facts of each version published
     noted: datetime | None = None  # the version that published.json names
     _copies: dict[datetime, tuple[Version, int]] = field(default_factory=dict)  # what lies in the bucket, in parts of
@@ -107,27 +109,30 @@ class Model:
         if newest and at < newest:
             self.runs[run] = Run(at=at, status="superseded", warnings=warnings)
             return "superseded"
-        kept, rejected = self._sort(version, part_rows)
+        good, rejected = self._sort(version, part_rows)
+        kept = self._kept(at, version, good)
         too_many_rejected = len(rejected) > self.max_rejected * len(version.rows)
-        too_few_left = bool(self.table) and len(kept) < (1 - self.max_shrink) * len(self.table)
+        too_few_left = len(good) + len(kept) < (1 - self.max_shrink) * len(self.table)
         if too_many_rejected or (too_few_left and not force):
             self.runs[run] = Run(at=at, status="refused", warnings=warnings, **REFUSED)
             return "RefusedError"
-        inserted, updated, removed = self._apply(at, kept)
+        inserted, updated, removed = self._apply(at, good, kept)
         self.runs[run] = Run(
             at=at,
             status="published",
             source=len(version.rows),
-            loaded=len(kept),
+            loaded=len(good),
             inserted=inserted,
             updated=updated,
             removed=removed,
-            unchanged=len(kept) - inserted - updated,
+            unchanged=len(good) - inserted - updated,
             rejected=len(rejected),
+            kept=len(kept),
             warnings=warnings,
         )
         self.rejected[run] = rejected
-        self.contents[at] = {key: row.facts for key, row in kept.items()}
+        self.kept[run] = set(kept)
+        self.contents[at] = {key: row.facts for key, row in (kept | good).items()}
         self.noted = at
         return "published"
 
@@ -137,27 +142,38 @@ class Model:
         return self.contents[max(versions)] if versions else {}
 
     def _sort(self, version: Version, part_rows: int) -> tuple[dict[int, Row], Rejects]:
-        """Keep the last good row of each key; all others are rejected where they stand, with the reasons."""
+        """Take the last good row of each key; all others are rejected where they stand, with the reasons."""
         placed = {(number // part_rows, number % part_rows + 2): row for number, row in enumerate(version.rows)}
         last = {row.key: place for place, row in placed.items() if not row.reasons}
-        kept: dict[int, Row] = {}
+        good: dict[int, Row] = {}
         rejected: Rejects = {}
         for place, row in placed.items():
             if row.reasons:
                 rejected[place] = row.raw, row.reasons
             elif place == last[row.key]:
                 assert row.key is not None
-                kept[row.key] = row
+                good[row.key] = row
             else:
                 part, line = last[row.key]
                 winner = placed[part, line]
                 how = "is the same as" if (row.facts, row.point) == (winner.facts, winner.point) else "is overruled by"
                 rejected[place] = row.raw, (f"{self.key} came twice: this {how} the one in part {part}, line {line}",)
-        return kept, rejected
+        return good, rejected
 
-    def _apply(self, at: datetime, rows: dict[int, Row]) -> tuple[int, int, int]:
-        """Make `rows` the table; return how many are new, updated and removed, against the table as it stood."""
+    def _kept(self, at: datetime, version: Version, good: dict[int, Row]) -> dict[int, Row]:
+        """A rejected row whose key can be read stands for the vehicle's last good row, if the table has one.
+
+        Or had one until an earlier publishing of this very version removed it.
+        """
+        ended = {key: stay for (key, _), stay in self.history.items() if stay.until == at}
+        last = ended | self.table
+        rejected = {row.key for row in version.rows if row.reasons and row.key is not None} - good.keys()
+        return {key: Row(raw={}, facts=last[key].facts, point=last[key].point) for key in rejected & last.keys()}
+
+    def _apply(self, at: datetime, good: dict[int, Row], kept: dict[int, Row]) -> tuple[int, int, int]:
+        """Make these rows the table; return how many are new, updated and removed, against the table as it was."""
         before = dict(self.table)
+        rows = good | kept
         # A version published anew takes its own place: what it began never was, what it ended goes on.
         self.table = {key: stay for key, stay in self.table.items() if stay.since < at}
         for (key, since), stay in list(self.history.items()):
@@ -170,8 +186,8 @@ class Model:
                 self._end(key, at, "updated")
             since = self.table[key].since if key in self.table else at
             self.table[key] = Stay(facts=row.facts, point=row.point, since=since)
-        updated = sum(before[key].facts != rows[key].facts for key in before.keys() & rows.keys())
-        return len(rows.keys() - before.keys()), updated, len(before.keys() - rows.keys())
+        updated = sum(before[key].facts != good[key].facts for key in before.keys() & good.keys())
+        return len(good.keys() - before.keys()), updated, len(before.keys() - rows.keys())
 
     def _end(self, key: int, at: datetime, change: str) -> None:
         stay = self.table.pop(key)

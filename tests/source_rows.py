@@ -189,7 +189,7 @@ class SourceRow:
         return Row(
             # PostgreSQL holds no NUL: rejected_row shows it escaped.
             raw=row_id | {name: text.replace("\0", "\\0") for name, text in self.raw(asked).items()},
-            key=self.key,
+            key=None if any("dol_vehicle_id" in DEFECTS[defect][0] for defect in self.defects) else self.key,
             facts={**PLAIN_FACTS, **facts, **gone},
             point={"longitude": longitude, "latitude": latitude},
             reasons=reasons,

@@ -205,8 +205,14 @@ def test_a_great_many_histories_do(proof: Proof, record_property: Callable[[str,
     _prove(proof, settings(max_examples=250), record_property)
 
 
-# What a vehicle may be in a version: not there, as always, with a moved point, changed.
-_STATES: Final = (None, ("plain", "here"), ("plain", "a decimal moved"), ("moved house", "here"))
+# What a vehicle may be in a version: not there, as always, with a moved point, changed, rejected.
+_STATES: Final[tuple[tuple[Any, ...] | None, ...]] = (
+    None,
+    ("plain", "here"),
+    ("plain", "a decimal moved"),
+    ("moved house", "here"),
+    ("plain", "here", ("no make",)),
+)
 
 
 @pytest.mark.parametrize(

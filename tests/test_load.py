@@ -40,7 +40,7 @@ def republish(source: OpenData, rows: list[dict[str, str]], when: int) -> None:
 def counts(answer: dict[str, Any]) -> dict[str, int]:
     return {
         name: answer[name]
-        for name in ("source", "loaded", "inserted", "updated", "removed", "unchanged", "rejected")
+        for name in ("source", "loaded", "inserted", "updated", "removed", "unchanged", "rejected", "kept")
         if answer[name]
     }
 
@@ -309,6 +309,8 @@ def test_the_database_itself_holds_that_nothing_is_lost(pipeline: Pipeline) -> N
         "UPDATE pipeline_run SET rejected = 1",
         "UPDATE pipeline_run SET inserted = inserted - 1",
         "UPDATE pipeline_run SET loaded = NULL",
+        "UPDATE pipeline_run SET kept = 1",  # where no row was rejected
+        "UPDATE pipeline_run SET kept = NULL",
     ):
         with pytest.raises(psycopg2.errors.CheckViolation):
             pipeline.execute(statement)

@@ -257,6 +257,8 @@ def test_the_next_version_changes_much_rejects_some_and_breaks_an_expectation(st
         vehicle(41),
         vehicle(42, make=""),
         vehicle(43, model_year="next"),
+        vehicle(1, make=""),  # has not left
+        vehicle(2, dol_vehicle_id="?"),  # has not left either, but who can tell?
     ]
     stack.source.snapshot = Snapshot.of(rows, rows_updated_at=JULY)
     hold(stack.run(), "loaded-with-rejections")

@@ -335,9 +335,10 @@ def test_a_new_database_has_the_internal_schema_and_no_other(session: Session) -
 
 
 def test_parts_staged_before_the_migration_are_there_afterwards(with_leftovers: Session) -> None:
-    warehouse.migrate(with_leftovers.connection)
+    warehouse._alembic(with_leftovers.connection, "upgrade", "0003")
     assert with_leftovers.schemas() == {INTERNAL}, "the former schema is gone"
     assert _staged(with_leftovers) == [("digest", 3, 1)]
+    warehouse.migrate(with_leftovers.connection)
     assert catalog.undocumented(with_leftovers.query, reader=DATASET.reader) == [
         f"relation {INTERNAL}.electric_vehicle_us_20230601000000_00000",
         f"column {INTERNAL}.electric_vehicle_us_20230601000000_00000.dol_vehicle_id",
@@ -360,7 +361,35 @@ def test_what_somebody_put_into_the_former_schema_stays_and_so_does_the_schema(w
         "a table that is logged is none of ours, whatever its name"
     )
     assert with_leftovers.query("SELECT obj_description('staging'::regnamespace)") == [(None,)]
-    assert with_leftovers.query("SELECT * FROM watch") == [(None,)], "a view follows the table it reads"
+    with_leftovers.commit(f"INSERT INTO {INTERNAL}.part (manifest_key, part, error) VALUES ('raw_data/b', 0, 'why')")
+    assert with_leftovers.query("SELECT * FROM watch") == [("why",)], "a view follows the table it reads"
+
+
+# --- Kept vehicles ---
+
+
+def test_runs_from_before_kept_nothing_and_a_run_without_counts_has_none(session: Session) -> None:
+    warehouse._alembic(session.connection, "upgrade", "0003")
+    session.commit(
+        "INSERT INTO pipeline_run VALUES ('one', 'f6w7-q2d2', '2023-06-01Z', 'raw_data/a', 'published', now(), now(), "
+        "now(), 3, 2, 2, 0, 0, 0, 1, '{}', 'published'), ('two', 'f6w7-q2d2', '2023-07-01Z', 'raw_data/b', 'refused', "
+        "now(), now(), now(), NULL, NULL, NULL, NULL, NULL, NULL, NULL, '{}', 'refused'); "
+        "INSERT INTO rejected_row VALUES ('one', 0, 3, '{}', '{why}')"
+    )
+    warehouse.migrate(session.connection)
+    assert session.query("SELECT execution_id, kept FROM pipeline_run ORDER BY 1") == [("one", 0), ("two", None)]
+    assert session.query("SELECT key, kept FROM rejected_row") == [(None, False)]
+    assert session.query("SELECT vehicles, kept FROM ev_growth") == [(2, 0)]
+    assert session.query("SELECT * FROM ev_kept") == []
+
+
+def test_parts_whose_rejected_rows_have_no_keys_yet_are_staged_again(with_leftovers: Session) -> None:
+    with_leftovers.commit(
+        "INSERT INTO staging.part (manifest_key, part, sha256, rows, rejected) VALUES ('raw_data/a', 1, 'good', 1, 0)"
+    )
+    warehouse.migrate(with_leftovers.connection)
+    assert with_leftovers.query(f"SELECT part FROM {INTERNAL}.part") == [(1,)], "publish says that part 0 is missing"
+    assert with_leftovers.query(f"SELECT * FROM {INTERNAL}.rejected") == []
 
 
 @pytest.mark.parametrize("theirs", ["", "CREATE TABLE staging.part (n int)"])

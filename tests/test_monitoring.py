@@ -240,7 +240,7 @@ class TestDashboard:
 
     def test_every_metric_that_the_handlers_emit_is_on_it(self) -> None:
         body = json.dumps(self.body())
-        for metric in ("RowsLoaded", "RowsInserted", "RowsUpdated", "RowsRemoved", "RowsRejected"):
+        for metric in ("RowsLoaded", "RowsInserted", "RowsUpdated", "RowsRemoved", "RowsRejected", "RowsKept"):
             assert f'["ev-population-dev", "{metric}", "service", "publish"]' in body
         assert '["ev-population-dev", "SourceUnchanged", "service", "publish"]' in body
 

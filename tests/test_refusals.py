@@ -119,7 +119,7 @@ def test_a_shrunken_dataset_is_refused_with_the_numbers_until_somebody_forces_it
     with pytest.raises(RefusedError) as refusal:
         pipeline.run("july")
     assert_refused(
-        *(pipeline, "july", refusal.value, "2024-07-01", "17 vehicles", "15.00% fewer", "20 that stand", "10.00%"),
+        *(pipeline, "july", refusal.value, "2024-07-01", "17 vehicles", "15.00% fewer", "20 in the table", "10.00%"),
         '"force": true',
     )
     assert pipeline.run("july by hand", force=True)["removed"] == 3

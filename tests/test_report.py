@@ -229,8 +229,8 @@ def test_the_facts_are_those_of_the_versions(pipeline: Pipeline, source: OpenDat
     facts = facts_of(pipeline)
     june, july = (datetime.fromtimestamp(FIRST + number * MONTH, UTC) for number in range(2))
     assert facts.versions == (
-        Version(dataset_version=june, vehicles=55, arrived=55, changed=0, departed=0, rejected=0),
-        Version(dataset_version=july, vehicles=60, arrived=8, changed=4, departed=3, rejected=0),
+        Version(dataset_version=june, vehicles=55, arrived=55, changed=0, departed=0, rejected=0, kept=0),
+        Version(dataset_version=july, vehicles=60, arrived=8, changed=4, departed=3, rejected=0, kept=0),
     )
     assert (facts.vehicles, facts.battery_electric) == (60, 50)
     assert [(group.name, group.vehicles) for group in facts.counties] == [("King", 58), ("Pierce", 1)]
@@ -309,6 +309,7 @@ def test_markup_in_every_name_is_shown_and_never_obeyed() -> None:
                 changed=0,
                 departed=0,
                 rejected=1,
+                kept=0,
             ),
         ),
         counties=(group,),

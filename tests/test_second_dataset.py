@@ -20,7 +20,7 @@ from tests.handler_tools import Pipeline, build_pipeline
 from tests.other_dataset import DATASET
 
 HANDLERS: Final = Path(extract.__file__).parent
-MAY, JUNE = 1_714_521_600, 1_717_200_000  # the first of the month, 2024, midnight UTC
+MAY, JUNE, JULY = 1_714_521_600, 1_717_200_000, 1_719_792_000  # the first of the month, 2024, midnight UTC
 SEATTLE: Final = {"name": "Seattle Central", "code": "WA-1", "opened": "2004-05-23T00:00:00.000", "visits": "90000"}
 TACOMA: Final = {"name": "Tacoma", "code": "WA-2", "opened": "1903-06-06", "visits": "20000"}
 BOISE: Final = {"name": 'Boise\'s \\N "Hillcrest"', "code": "ID-10", "opened": "", "visits": ""}
@@ -67,12 +67,25 @@ def test_another_dataset_is_extracted_cleaned_loaded_and_remembered(pipeline: Pi
         "removed": 1,
         "unchanged": 2,
         "rejected": 2,
+        "kept": 0,
     }
+    assert "Up to 1 of the 1 removed may really be rejections." in second["message"]
     assert pipeline.query("SELECT line, reasons FROM rejected_row ORDER BY part, line") == [
         (3, ["code came twice: this is overruled by the one in part 1, line 2"]),
         (3, ["code is '2', expected two letters and a number"]),
     ]
     assert pipeline.query("SELECT code, visits, change FROM library_history") == [("WA-2", 20_000, "removed")]
+
+    source.snapshot = libraries({**SEATTLE, "name": ""}, BOISE, at=JULY)
+    third = pipeline.run("july")
+    assert {name: third[name] for name in ("loaded", "removed", "rejected", "kept")} == {
+        "loaded": 1,
+        "removed": 0,
+        "rejected": 1,
+        "kept": 1,
+    }
+    assert pipeline.query("SELECT title FROM library WHERE code = 'WA-1'") == [("Seattle Central",)]
+    assert pipeline.query("SELECT key FROM rejected_row WHERE kept") == [("WA-1",)]
     assert pipeline.query("SELECT code, visits FROM library_as_of('2024-05-15') ORDER BY code") == [
         ("ID-10", None),
         ("WA-1", 91_000),

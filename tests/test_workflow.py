@@ -255,6 +255,7 @@ def test_headlines_fit_into_subjects_and_always_have_the_rows(rows: int) -> None
                 updated=changes,
                 removed=changes,
                 rejected=changes,
+                kept=changes,
                 message="",
             )
             assert len(outcome.headline) <= LONGEST_HEADLINE

@@ -1,5 +1,9 @@
-"""A staged version into the table: what differs is found in one pass, remembered in the history, and written."""
+"""A staged version into the table: what differs is found in one pass, remembered in the history, and written.
 
+A row of the table whose key comes with a rejected row only is neither new nor gone: it stays as it is (`kept`).
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -19,12 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """How many rows of the table a version made new, changed, moved (in columns that make no history) and removed."""
+    """How many rows a version makes new, changes, moves (in columns that make no history), removes and keeps.
 
+    `before` is how many the table had. It has `loaded + kept` afterwards.
+    """
+
+    before: int = 0
     inserted: int = 0
     updated: int = 0
     moved: int = 0
     removed: int = 0
+    kept: int = 0
 
 
 class KeysDoubledError(Exception):
@@ -36,6 +45,7 @@ class Merge:
 
     def __init__(self, dataset: Dataset, manifest: Manifest, *, today: date) -> None:
         self._dataset = dataset
+        self._manifest = manifest
         self._staged = staging.rows(dataset, manifest)
         self._table = Identifier(dataset.table)
         self._history = Identifier(f"{dataset.table}_history")
@@ -43,36 +53,91 @@ class Merge:
         self._version = Literal(manifest.dataset_version)
         self._today = Literal(today)
 
-    def change_table(self, cursor: "Cursor", loaded: int, *, again: bool) -> Changes:
+    def change_table(self, cursor: "Cursor", loaded: int, *, again: bool, judge: Callable[[Changes], None]) -> Changes:
         """Make the table hold the staged rows, of which there are `loaded`; `again` if it held this version before.
 
-        Raises `KeysDoubledError` or psycopg2's UniqueViolation when two of them share a key.
+        `judge` sees the changes before they are written, and raises to prevent them. Raises `KeysDoubledError` or
+        psycopg2's UniqueViolation when two staged rows share a key.
         """
-        changes = self._change_rows(cursor, loaded)
-        if again:
-            self._mend_history(cursor)
-        return changes
-
-    def _change_rows(self, cursor: "Cursor", loaded: int) -> Changes:
-        cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(self._table))
-        ((before,),) = cursor.fetchall()
-        if before == 0:
+        before = self._count(cursor)
+        some_rejected = staging.has_rejected_keys(cursor, self._manifest)
+        returned = self._bring_back(cursor) if again and some_rejected else 0
+        if before + returned == 0:
             self._fill(cursor)
+            if again:
+                self._mend_history(cursor)
             return Changes(inserted=loaded)
         self._compare(cursor)
+        if some_rejected:
+            self._keep(cursor)
         cursor.execute("SELECT difference, count(*) FROM differing GROUP BY difference")
         found: dict[str, int] = dict(cursor.fetchall())
         changes = Changes(
+            before=before,
             inserted=found.get("new", 0),
             updated=found.get("updated", 0),
             moved=found.get("moved", 0),
             removed=found.get("gone", 0),
+            kept=found.get("kept", 0),
         )
-        if loaded - changes.inserted + changes.removed != before:
+        if loaded - changes.inserted + changes.removed + changes.kept != before + returned:
             raise KeysDoubledError  # some row of the table met two staged rows
+        judge(changes)
         self._write_history(cursor)
         self._write_table(cursor)
+        if again:
+            self._mend_history(cursor)
         return changes
+
+    def _count(self, cursor: "Cursor") -> int:
+        cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(self._table))
+        ((found,),) = cursor.fetchall()
+        return int(found)
+
+    def _bring_back(self, cursor: "Cursor") -> int:
+        """Put back rows that the first publishing of this version removed and that it now rejects; return how many.
+
+        They never left the source: the first copy of the version lacked them, or had no key of theirs that could be
+        read.
+        """
+        cursor.execute(
+            sql.SQL(
+                """
+                WITH returned AS (
+                  DELETE FROM {history} h USING ({rejected}) r
+                  WHERE h.{key} = r.{key} AND h.valid_to = {version}
+                    AND NOT EXISTS (SELECT FROM {table} c WHERE c.{key} = h.{key})
+                    AND NOT EXISTS (SELECT FROM ({rows}) s WHERE s.{key} = h.{key})
+                  RETURNING {h}, h.valid_from
+                )
+                INSERT INTO {table} ({columns}, valid_from, loaddate)
+                SELECT {columns}, valid_from, {today} FROM returned
+                """
+            ).format(
+                history=self._history,
+                rejected=staging.rejected_keys(self._dataset, self._manifest),
+                table=self._table,
+                rows=self._staged,
+                key=self._key,
+                version=self._version,
+                h=names(self._dataset.columns, "h"),
+                columns=names(self._dataset.columns),
+                today=self._today,
+            )
+        )
+        return cursor.rowcount
+
+    def _keep(self, cursor: "Cursor") -> None:
+        """Have rows that seem gone stay when a rejected row has their key, and note which rejected rows these are."""
+        cursor.execute(
+            sql.SQL(
+                "UPDATE differing d SET difference = 'kept' FROM ({rejected}) r "
+                "WHERE d.{key} = r.{key} AND d.difference = 'gone'"
+            ).format(rejected=staging.rejected_keys(self._dataset, self._manifest), key=self._key)
+        )
+        if cursor.rowcount:
+            kept = sql.SQL("SELECT {} FROM differing WHERE difference = 'kept'").format(self._key)
+            staging.mark_kept(cursor, self._dataset, self._manifest, kept)
 
     def _fill(self, cursor: "Cursor") -> None:
         """Fill the empty table, its index afterwards: to sort all keys once costs a fraction of finding each its place.

@@ -1,13 +1,14 @@
 """A staged version into the table, in one transaction: readers see the version before it or the version itself.
 
-What the server does, in order: take the lock, see whether this run or a newer version was there already, hold the
-staged parts against the manifest, set doubled keys aside, let the guards judge, compare with the table, write the
-history, write the table, write down the run. Only rows that differ are touched.
+What the server does, in order: take the lock, see whether this run or a newer version was there already, compare the
+staged parts with the manifest, reject doubled keys, compare with the table, let the guards judge, write the history,
+write the table, record the run. Only rows that differ are touched.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg2
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
-COUNTS: Final = ("source", "loaded", "inserted", "updated", "removed", "unchanged", "rejected")
+COUNTS: Final = ("source", "loaded", "inserted", "updated", "removed", "unchanged", "rejected", "kept")
 # SNS takes subjects below 100 characters, and "ev-population ", the longest stack name and ": " come first.
 LONGEST_HEADLINE: Final = 99 - len("ev-population : ") - 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guards:
-    """Fractions beyond which a version is refused: rows rejected of all, and rows fewer than the version before."""
+    """Fractions beyond which a version is refused: rows rejected of all, and rows that the table would lose."""
 
     max_rejected_fraction: float
     max_shrink_fraction: float
@@ -43,7 +44,10 @@ class Guards:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How publishing ended. `source = loaded + rejected` and `loaded = inserted + updated + unchanged`, always."""
+    """How publishing ended. `source = loaded + rejected` and `loaded = inserted + updated + unchanged`, always.
+
+    `kept` counts rows of the table, one a vehicle, that stay because their new rows were rejected.
+    """
 
     status: str  # published | unchanged | superseded
     source: int = 0
@@ -53,7 +57,13 @@ class Outcome:
     removed: int = 0
     unchanged: int = 0
     rejected: int = 0
+    kept: int = 0
     message: str
+
+    @property
+    def rows(self) -> int:
+        """Rows of the table once it is published, and whenever it is looked at until the next version is."""
+        return self.loaded + self.kept
 
     @property
     def headline(self) -> str:
@@ -61,15 +71,38 @@ class Outcome:
         if self.status == "superseded":
             return "superseded, a newer version stands"
         if self.status == "unchanged":
-            return f"unchanged, {self.loaded:,} rows"
-        told = f"{self.loaded:,} rows published"
+            return f"unchanged, {self.rows:,} rows"
+        published = f"{self.loaded:,} rows published"
         changes = f" (+{self.inserted:,} ~{self.updated:,} -{self.removed:,})"
         rejected = f", {self.rejected:,} rejected" if self.rejected else ""
-        whole = told + changes + rejected
-        return whole if len(whole) <= LONGEST_HEADLINE else told + rejected
+        kept = f", {self.kept:,} kept" if self.kept else ""
+        candidates = (published + changes + rejected + kept, published + rejected + kept, published + rejected)
+        return next((told for told in candidates if len(told) <= LONGEST_HEADLINE), published)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"headline": self.headline}
+
+
+def last_published(cursor: "Cursor") -> tuple[str, datetime, Outcome] | None:
+    """Return the run that made the table what it is, with its version and outcome, or None before the first.
+
+    The table must have `rows` of the outcome.
+    """
+    cursor.execute(
+        sql.SQL(
+            "SELECT execution_id, dataset_version, message, {} FROM pipeline_run WHERE status = 'published' "
+            "ORDER BY dataset_version DESC, finished_at DESC LIMIT 1"
+        ).format(_counts())
+    )
+    found = cursor.fetchone()
+    if found is None:
+        return None
+    execution_id, version, message, *counts = found
+    return (
+        execution_id,
+        version,
+        Outcome(status="published", **dict(zip(COUNTS, counts, strict=True)), message=message),
+    )
 
 
 class Publication:
@@ -147,16 +180,12 @@ class Publication:
         return Outcome(status=status, **dict(zip(COUNTS, counts, strict=True)), message=message)
 
     def _publish(self, cursor: "Cursor", guards: Guards, read_raw: ReadRaw) -> Outcome:
-        cursor.execute(
-            "SELECT dataset_version, loaded, rejected, execution_id FROM pipeline_run WHERE status = 'published' "
-            "ORDER BY dataset_version DESC, finished_at DESC LIMIT 1"
-        )
-        last = cursor.fetchone()
+        last = last_published(cursor)
         version = self._manifest.dataset_version
-        if last and version < last[0]:
+        if last and version < last[1]:
             outcome = Outcome(
                 status="superseded",
-                message=f"Version {_day(version)} is older than {_day(last[0])}, which stands in the table. "
+                message=f"Version {_day(version)} is older than {_day(last[1])}, which stands in the table. "
                 "An older version never overwrites a newer one; nothing was changed.",
             )
         else:
@@ -167,16 +196,17 @@ class Publication:
             damage = stands.damage if stands else None
             if damage and not any(damage in note for note in self._notes):
                 self._notes = (*self._notes, f"Warning: {damage}")
-            if problems and last and version == last[0] and not damage:
+            if problems and last and version == last[1] and not damage:
                 # The twin that published this version took the staged parts with it.
-                loaded, rejected = last[1:3]
+                twin, _, published = last
                 outcome = Outcome(
                     status="unchanged",
-                    source=loaded + rejected,
-                    loaded=loaded,
-                    unchanged=loaded,
-                    rejected=rejected,
-                    message=f"Version {_day(version)} was published by {last[3]} in the meantime. Nothing was changed.",
+                    source=published.source,
+                    loaded=published.loaded,
+                    unchanged=published.loaded,
+                    rejected=published.rejected,
+                    kept=published.kept,
+                    message=f"Version {_day(version)} was published by {twin} in the meantime. Nothing was changed.",
                 )
             elif problems:
                 raise RawDataError(
@@ -185,35 +215,28 @@ class Publication:
                     "Mend the cause and start a new execution."
                 )
             else:
-                outcome = self._publish_staged(
-                    cursor,
-                    guards,
-                    read_raw,
-                    shrunk_from=last[1] if last else None,
-                    again=last is not None and version == last[0],
-                )
+                again = last is not None and version == last[1]
+                outcome = self._publish_staged(cursor, guards, read_raw, again=again)
         self._write_run(cursor, outcome)
         staging.drop(cursor, self._dataset, self._manifest.dataset_version)
         return outcome
 
     # --- The version ---
 
-    def _publish_staged(
-        self, cursor: "Cursor", guards: Guards, read_raw: ReadRaw, *, shrunk_from: int | None, again: bool
-    ) -> Outcome:
+    def _publish_staged(self, cursor: "Cursor", guards: Guards, read_raw: ReadRaw, *, again: bool) -> Outcome:
         loaded, rejected = staging.count(cursor, self._dataset, self._manifest)
         self._refuse_repeated(cursor)
-        self._judge(cursor, guards, loaded, rejected, shrunk_from)
+        self._judge_rejections(cursor, guards, loaded, rejected)
         cursor.execute("SAVEPOINT before_the_table")
         try:
-            changes = self._merge.change_table(cursor, loaded, again=again)
+            changes = self._change_table(cursor, guards, loaded, again=again)
         except (psycopg2.errors.UniqueViolation, KeysDoubledError):
             # Looking for doubled keys in every version would cost more than being wrong about a few.
             cursor.execute("ROLLBACK TO SAVEPOINT before_the_table")
             staging.set_doubles_aside(cursor, self._dataset, self._manifest, read_raw)
             loaded, rejected = staging.count(cursor, self._dataset, self._manifest)
-            self._judge(cursor, guards, loaded, rejected, shrunk_from)
-            changes = self._merge.change_table(cursor, loaded, again=again)
+            self._judge_rejections(cursor, guards, loaded, rejected)
+            changes = self._change_table(cursor, guards, loaded, again=again)
         return Outcome(
             status="published",
             source=loaded + rejected,
@@ -223,6 +246,7 @@ class Publication:
             removed=changes.removed,
             unchanged=loaded - changes.inserted - changes.updated,
             rejected=rejected,
+            kept=changes.kept,
             message=self._message(cursor, loaded, rejected, changes),
         )
 
@@ -240,20 +264,28 @@ class Publication:
                 "and the copy is withdrawn: the next run copies the version again."
             )
 
-    def _judge(self, cursor: "Cursor", guards: Guards, loaded: int, rejected: int, shrunk_from: int | None) -> None:
+    def _change_table(self, cursor: "Cursor", guards: Guards, loaded: int, *, again: bool) -> Changes:
+        def judge(changes: Changes) -> None:
+            self._judge_size(guards, before=changes.before, after=loaded + changes.kept)
+
+        return self._merge.change_table(cursor, loaded, again=again, judge=judge)
+
+    def _judge_rejections(self, cursor: "Cursor", guards: Guards, loaded: int, rejected: int) -> None:
         version = _day(self._manifest.dataset_version)
         source = loaded + rejected
-        if rejected > guards.max_rejected_fraction * source:
+        if rejected > _exactly(guards.max_rejected_fraction) * source:
             raise RefusedError(
                 f"version {version} refused: {rejected:,} of {source:,} rows rejected ({rejected / source:.2%}), more "
                 f"than maxRejectedFraction allows ({guards.max_rejected_fraction:.2%}). Nothing was published. "
                 f"{staging.most_rejected(cursor, self._manifest)} "
                 f"{staging.way_out(cursor, self._manifest)}; force does not lift this guard."
             )
-        if shrunk_from and not self._force and loaded < (1 - guards.max_shrink_fraction) * shrunk_from:
+
+    def _judge_size(self, guards: Guards, *, before: int, after: int) -> None:
+        if not self._force and before - after > _exactly(guards.max_shrink_fraction) * before:
             raise RefusedError(
-                f"version {version} refused: {loaded:,} {self._dataset.row_noun}, {1 - loaded / shrunk_from:.2%} fewer "
-                f"than the {shrunk_from:,} that stand in the table, more than maxShrinkFraction allows "
+                f"version {_day(self._manifest.dataset_version)} refused: {after:,} {self._dataset.row_noun}, "
+                f"{1 - after / before:.2%} fewer than the {before:,} in the table, more than maxShrinkFraction allows "
                 f"({guards.max_shrink_fraction:.2%}). Nothing was published. If the source is right, start an "
                 'execution with "force": true.'
             )
@@ -262,14 +294,25 @@ class Publication:
 
     def _message(self, cursor: "Cursor", loaded: int, rejected: int, changes: Changes) -> str:
         unchanged = loaded - changes.inserted - changes.updated
+        rows = loaded + changes.kept
         lines = [
-            f"Version {_day(self._manifest.dataset_version)} is published: {loaded:,} {self._dataset.row_noun}.",
+            f"Version {_day(self._manifest.dataset_version)} is published: {rows:,} {self._dataset.row_noun}.",
             f"{changes.inserted:,} new, {changes.updated:,} updated, {changes.removed:,} removed, "
             f"{unchanged:,} unchanged" + (f" ({changes.moved:,} but for a moved point)." if changes.moved else "."),
             f"{loaded + rejected:,} rows came from the source, {rejected:,} were rejected.",
         ]
         if rejected:
-            lines.append(f"{staging.most_rejected(cursor, self._manifest)} They stand in rejected_row.")
+            lines.append(f"{staging.most_rejected(cursor, self._manifest)} They are in rejected_row.")
+        if changes.kept:
+            lines.append(
+                f"Kept with their last good row, because their new one was rejected: {changes.kept:,} "
+                f"{self._dataset.row_noun}."
+            )
+        if changes.removed and (unreadable := staging.unreadable_keys(cursor, self._manifest)):
+            lines.append(
+                f"Rejected with a key that cannot be read: {staging.rows_of(unreadable)}. Up to "
+                f"{min(unreadable, changes.removed):,} of the {changes.removed:,} removed may really be rejections."
+            )
         extracted = {column["fieldName"] for column in self._manifest.columns}
         if gone := [column.display for column in self._dataset.source_columns if column.field not in extracted]:
             lines.append(f"Gone from the source, NULL in the table: {', '.join(gone)}.")
@@ -289,8 +332,8 @@ class Publication:
         if outcome.status == "published":
             cursor.execute(
                 sql.SQL(
-                    "INSERT INTO rejected_row (execution_id, part, line, raw, reasons) "
-                    "SELECT %s, part, line, raw, reasons FROM {} WHERE manifest_key = %s"
+                    "INSERT INTO rejected_row (execution_id, part, line, raw, reasons, key, kept) "
+                    "SELECT %s, part, line, raw, reasons, key, kept FROM {} WHERE manifest_key = %s"
                 ).format(staging.REJECTED),
                 (self._execution_id, self._manifest.key),
             )
@@ -341,6 +384,11 @@ def refuse_unread(
         staging.drop(cursor, dataset, version)
     connection.commit()
     return told
+
+
+def _exactly(fraction: float) -> Decimal:
+    """Return the fraction as it was written: 0.29 of 100 rows are 29, and not a little less."""
+    return Decimal(str(fraction))
 
 
 def _counts() -> Composable:

@@ -7,7 +7,7 @@ there, `rejected` holds the rows that cannot be loaded.
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -167,34 +167,70 @@ def set_doubles_aside(cursor: "Cursor", dataset: Dataset, manifest: Manifest, re
         sql.SQL(
             """
             WITH contender AS (SELECT r.* FROM ({rows}) r JOIN doubled USING ({key})),
-            kept AS (SELECT DISTINCT ON ({key}) * FROM contender ORDER BY {key}, part DESC, line DESC)
-            SELECT contender.part, contender.line, kept.part, kept.line, ROW({mine}) IS NOT DISTINCT FROM ROW({theirs})
-            FROM contender JOIN kept USING ({key})
-            WHERE (contender.part, contender.line) <> (kept.part, kept.line)
+            chosen AS (SELECT DISTINCT ON ({key}) * FROM contender ORDER BY {key}, part DESC, line DESC)
+            SELECT contender.part, contender.line, chosen.part, chosen.line,
+              ROW({mine}) IS NOT DISTINCT FROM ROW({theirs}), {key}::text
+            FROM contender JOIN chosen USING ({key})
+            WHERE (contender.part, contender.line) <> (chosen.part, chosen.line)
             """
         ).format(
             rows=staged,
             key=key,
             mine=names(dataset.columns, "contender"),
-            theirs=names(dataset.columns, "kept"),
+            theirs=names(dataset.columns, "chosen"),
         )
     )
-    lost: dict[int, dict[int, str]] = {}
-    for part, line, kept_part, kept_line, identical in cursor.fetchall():
+    lost: dict[int, dict[int, tuple[str, str]]] = {}
+    for part, line, chosen_part, chosen_line, identical, key_text in cursor.fetchall():
         how = "is the same as" if identical else "is overruled by"
-        reason = f"{dataset.key} came twice: this {how} the one in part {kept_part}, line {kept_line}"
-        lost.setdefault(part, {})[line] = reason
-    for part, reasons in lost.items():
-        raw = read_raw(part, sorted(reasons))
+        reason = f"{dataset.key} came twice: this {how} the one in part {chosen_part}, line {chosen_line}"
+        lost.setdefault(part, {})[line] = reason, key_text
+    for part, found in lost.items():
+        raw = read_raw(part, sorted(found))
         cursor.execute(
             sql.SQL("DELETE FROM {} WHERE line = ANY(%s)").format(table(dataset, manifest, part)),
-            (list(reasons),),
+            (list(found),),
         )
-        execute_values(
+        _write_rejected(
             cursor,
-            sql.SQL("INSERT INTO {} (manifest_key, part, line, raw, reasons) VALUES %s").format(REJECTED),
-            [(manifest.key, part, line, raw_json(raw[line]), [why]) for line, why in reasons.items()],
+            manifest,
+            part,
+            (Rejected(line=line, raw=raw[line], reasons=(why,), key=key) for line, (why, key) in found.items()),
         )
+
+
+def rejected_keys(dataset: Dataset, manifest: Manifest) -> Composable:
+    """Return a query of the readable keys among the rejected rows, each once, in the table's type."""
+    return sql.SQL("SELECT DISTINCT key::{} AS {} FROM {} WHERE manifest_key = {} AND key IS NOT NULL").format(
+        sql.SQL(dataset.key_column.sql_type), Identifier(dataset.key), REJECTED, Literal(manifest.key)
+    )
+
+
+def has_rejected_keys(cursor: "Cursor", manifest: Manifest) -> bool:
+    """Whether any rejected row has a key that can be read."""
+    cursor.execute(
+        sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE manifest_key = %s AND key IS NOT NULL)").format(REJECTED),
+        (manifest.key,),
+    )
+    return cursor.fetchone() == (True,)
+
+
+def mark_kept(cursor: "Cursor", dataset: Dataset, manifest: Manifest, kept: Composable) -> None:
+    """Note which rejected rows belong to the keys of the query `kept`."""
+    cursor.execute(
+        sql.SQL("UPDATE {} SET kept = true WHERE manifest_key = {} AND key::{} IN ({})").format(
+            REJECTED, Literal(manifest.key), sql.SQL(dataset.key_column.sql_type), kept
+        )
+    )
+
+
+def unreadable_keys(cursor: "Cursor", manifest: Manifest) -> int:
+    """Return how many rejected rows have a key that cannot be read."""
+    cursor.execute(
+        sql.SQL("SELECT count(*) FROM {} WHERE manifest_key = %s AND key IS NULL").format(REJECTED), (manifest.key,)
+    )
+    ((unreadable,),) = cursor.fetchall()
+    return int(unreadable)
 
 
 def most_rejected(cursor: "Cursor", manifest: Manifest) -> str:
@@ -295,11 +331,11 @@ def _forget(cursor: "Cursor", manifest: Manifest, part: int) -> None:
         )
 
 
-def _write_rejected(cursor: "Cursor", manifest: Manifest, part: int, rejected: tuple[Rejected, ...]) -> None:
+def _write_rejected(cursor: "Cursor", manifest: Manifest, part: int, rejected: Iterable[Rejected]) -> None:
     execute_values(
         cursor,
-        sql.SQL("INSERT INTO {} (manifest_key, part, line, raw, reasons) VALUES %s").format(REJECTED),
-        [(manifest.key, part, row.line, raw_json(row.raw), list(row.reasons)) for row in rejected],
+        sql.SQL("INSERT INTO {} (manifest_key, part, line, raw, reasons, key) VALUES %s").format(REJECTED),
+        [(manifest.key, part, row.line, raw_json(row.raw), list(row.reasons), row.key) for row in rejected],
     )
 
 

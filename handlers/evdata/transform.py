@@ -34,11 +34,15 @@ type Texts = np.ndarray[tuple[int], np.dtype[np.object_]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """A row that cannot be kept: its `line` in the part (the header is line 1), as it came, and every reason."""
+    """A row that cannot be loaded: its `line` in the part (the header is line 1), as it came, and every reason.
+
+    `key` is its key as the table has it, or None if that cannot be read.
+    """
 
     line: int
     raw: dict[str, str]
     reasons: tuple[str, ...]
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +82,7 @@ def clean_part(content: bytes, dataset: Dataset) -> Cleaned:
     texts.append(_row_ids(source, kept))
     rows = len(texts[-1])
     copy_text = "\n".join(map("\t".join, zip(*texts, strict=True))) + "\n" if rows else ""
-    rejected = [*malformed, *_rejected(source, lines, cleaned, bad)]
+    rejected = [*malformed, *_rejected(source, lines, cleaned, bad, dataset)]
     return Cleaned(
         copy_text=copy_text.encode(),
         rows=rows,
@@ -121,7 +125,7 @@ def _read(content: bytes, dataset: Dataset) -> tuple["_Source", np.ndarray, list
         frame = _parse(content, types)
         lines = np.arange(2, len(frame) + 2)
     except (pd.errors.ParserError, UnicodeDecodeError):
-        content, lines, malformed = _set_aside_malformed(content, header)
+        content, lines, malformed = _set_aside_malformed(content, header, fields, dataset)
         frame = _parse(content, types)
     present = [name for name in fields if name]
     for column in dataset.source_columns:
@@ -169,8 +173,14 @@ def _commas(column: pd.Series) -> int:
     return int(rows @ np.array([text.count(",") for text in column.cat.categories], dtype=np.int64))
 
 
-def _set_aside_malformed(content: bytes, header: list[str]) -> tuple[bytes, np.ndarray, list[Rejected]]:
-    """Return the part without the records that cannot be read, the lines of the others, and those records."""
+def _set_aside_malformed(
+    content: bytes, header: list[str], fields: Sequence[str | None], dataset: Dataset
+) -> tuple[bytes, np.ndarray, list[Rejected]]:
+    """Return the part without the records that cannot be read, the lines of the others, and those records.
+
+    In a record of too few or too many fields, what stands in the key's place may be anything: its key counts as
+    unreadable.
+    """
     good = io.StringIO(newline="")
     writer = csv.writer(good)
     writer.writerow(header)
@@ -179,7 +189,13 @@ def _set_aside_malformed(content: bytes, header: list[str]) -> tuple[bytes, np.n
     next(reader)
     for line, values in enumerate(reader, start=2):
         if reasons := _unreadable(header, values):
-            malformed.append(Rejected(line=line, raw=_as_raw(header, values), reasons=reasons))
+            whole = len(values) == len(header)
+            key = (
+                _key({name: text for name, text in zip(fields, values, strict=True) if name}, dataset)
+                if whole
+                else None
+            )
+            malformed.append(Rejected(line=line, raw=_as_raw(header, values), reasons=reasons, key=key))
         else:
             writer.writerow(values)
             lines.append(line)
@@ -193,8 +209,24 @@ def _unreadable(header: list[str], values: list[str]) -> tuple[str, ...]:
     return tuple(
         f"{visible(name)} is {shown(value)}, which is not UTF-8"
         for name, value in zip(header, values, strict=True)
-        if any("\ud800" <= character <= "\udfff" for character in value)
+        if not _is_utf8(value)
     )
+
+
+def _is_utf8(value: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _key(raw: dict[str, str], dataset: Dataset) -> str | None:
+    """Return the key of a rejected row as the table has it, or None unless it passes the rules of its own column."""
+    columns = {column.field: column for column in dataset.source_columns}
+    texts = [columns[name].read(raw.get(name, "")) for name in dataset.key_column.fields]
+    if not all(_is_utf8(text) and _fault(text) is None for text in texts):
+        return None
+    try:
+        return dataset.key_column.clean(*texts)
+    except ValueError:
+        return None
 
 
 def _decode(content: bytes) -> str:
@@ -338,13 +370,16 @@ def _row_ids(source: _Source, kept: np.ndarray | slice) -> list[str]:
     return [row_id.replace("\0", "").translate(_ESCAPES) or NULL for row_id in ids]
 
 
-def _rejected(source: _Source, lines: np.ndarray, cleaned: list[_Values], bad: np.ndarray) -> list[Rejected]:
+def _rejected(
+    source: _Source, lines: np.ndarray, cleaned: list[_Values], bad: np.ndarray, dataset: Dataset
+) -> list[Rejected]:
     rejected = []
     for row in np.flatnonzero(bad).tolist():
         reasons = (values.reasons[values.codes[row]] for values in cleaned if values.codes is not None)
         # Two columns made from one field give one reason.
         unique = tuple(dict.fromkeys(reason for reason in reasons if reason))
-        rejected.append(Rejected(line=int(lines[row]), raw=source.raw(row), reasons=unique))
+        raw = source.raw(row)
+        rejected.append(Rejected(line=int(lines[row]), raw=raw, reasons=unique, key=_key(raw, dataset)))
     return rejected
 
 

@@ -85,7 +85,7 @@ def last_run(cursor: "Cursor", dataset: Dataset) -> LastRun | None:
     # One statement, so one snapshot: a publish that commits meanwhile is seen whole or not at all.
     cursor.execute(
         sql.SQL(
-            "SELECT dataset_version, loaded, (SELECT count(*) FROM {}) FROM public.pipeline_run "
+            "SELECT dataset_version, loaded + kept, (SELECT count(*) FROM {}) FROM public.pipeline_run "
             "WHERE status = 'published' ORDER BY dataset_version DESC, finished_at DESC LIMIT 1"
         ).format(Identifier("public", dataset.table))
     )

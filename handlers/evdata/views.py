@@ -113,12 +113,13 @@ VIEWS: Final = (
                 "Vehicles that read otherwise in the version before, numbers given to another vehicle included",
             ),
             _column("departed", "bigint", "Vehicles of the version before that were no longer in it"),
-            _column("rejected", "bigint", "Rows of that version that could not be kept; they stand in rejected_row"),
+            _column("rejected", "bigint", "Rows of that version that were not loaded; they are in rejected_row"),
+            _column("kept", "bigint", "Of its vehicles, those that have an earlier row because theirs was rejected"),
         ),
         # From the history, not from the runs' counts: a version that was published twice, corrected the second time,
         # is one version, and no sum of its two runs says what it brought.
         query="WITH published AS ("
-        "SELECT DISTINCT ON (dataset_version) dataset_version, loaded, rejected FROM pipeline_run "
+        "SELECT DISTINCT ON (dataset_version) dataset_version, loaded, rejected, kept FROM pipeline_run "
         "WHERE status = 'published' ORDER BY dataset_version, finished_at DESC"
         "), began AS ("
         "SELECT valid_from, count(*) AS stays FROM (SELECT valid_from FROM electric_vehicle_us "
@@ -127,9 +128,40 @@ VIEWS: Final = (
         "SELECT valid_to, count(*) FILTER (WHERE change = 'updated') AS changed, "
         "count(*) FILTER (WHERE change = 'removed') AS departed FROM electric_vehicle_us_history GROUP BY valid_to"
         ") "
-        "SELECT dataset_version, loaded AS vehicles, coalesce(stays, 0) - coalesce(changed, 0) AS arrived, "
-        "coalesce(changed, 0) AS changed, coalesce(departed, 0) AS departed, rejected FROM published "
+        "SELECT dataset_version, loaded + kept AS vehicles, coalesce(stays, 0) - coalesce(changed, 0) AS arrived, "
+        "coalesce(changed, 0) AS changed, coalesce(departed, 0) AS departed, rejected, kept FROM published "
         "LEFT JOIN began ON valid_from = dataset_version LEFT JOIN ended ON valid_to = dataset_version",
+    ),
+    View(
+        name="ev_kept",
+        comment="Vehicles in the table with an earlier row, because what the newest version has of them was rejected",
+        columns=(
+            _column("dol_vehicle_id", "bigint", "The vehicle"),
+            _column("last_confirmed", "timestamptz", "Version that last had the vehicle in a row that was loaded"),
+            _column("kept_since", "timestamptz", "First of the versions since then, in all of which it was rejected"),
+            _column("reasons", "text[]", "Why the newest version's rows of the vehicle were rejected"),
+        ),
+        # Versions are numbered; a vehicle is kept through numbers that follow one another. What counts of a version is
+        # its last publishing. A vehicle whose row a later copy of the same version rejected was confirmed by an earlier
+        # copy: valid_from says so.
+        query="WITH published AS ("
+        "SELECT dataset_version, execution_id, row_number() OVER (ORDER BY dataset_version) AS number FROM ("
+        "SELECT DISTINCT ON (dataset_version) dataset_version, execution_id FROM pipeline_run "
+        "WHERE status = 'published' ORDER BY dataset_version, finished_at DESC) AS last_run"
+        "), kept AS ("
+        "SELECT key, number, number - row_number() OVER (PARTITION BY key ORDER BY number) AS stretch "
+        "FROM (SELECT DISTINCT key, number FROM rejected_row JOIN published USING (execution_id) WHERE kept) AS once"
+        "), still AS ("
+        "SELECT key, min(number) AS first, max(number) AS last FROM kept GROUP BY key, stretch "
+        "HAVING max(number) = (SELECT max(number) FROM published)"
+        ") "
+        "SELECT dol_vehicle_id, greatest(before.dataset_version, valid_from) AS last_confirmed, "
+        "since.dataset_version AS kept_since, "
+        "(SELECT array_agg(DISTINCT reason ORDER BY reason) FROM rejected_row r CROSS JOIN unnest(r.reasons) AS reason "
+        "WHERE r.execution_id = latest.execution_id AND r.key = still.key) AS reasons "
+        "FROM still JOIN electric_vehicle_us ON dol_vehicle_id = still.key::bigint "
+        "JOIN published AS since ON since.number = still.first JOIN published AS latest ON latest.number = still.last "
+        "LEFT JOIN published AS before ON before.number = still.first - 1",
     ),
     View(
         name="ev_moves",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # the stubs are not shipped
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 VERSION_TABLE: Final = "ev_alembic_version"  # not Alembic's usual name: the database may be another project's too
 HEAD: Final = (
-    "0003"  # the newest migration: known without importing Alembic, which takes longer than a look at the table
+    "0004"  # the newest migration: known without importing Alembic, which takes longer than a look at the table
 )
 
 # A function that dies in a transaction must not hold the lock: the server ends a session that went silent or away.

@@ -31,7 +31,8 @@ def flows(facts: Facts) -> Figure:
         id="flows",
         finding=finding,
         of=f"Vehicles of this version against that of {day(before.dataset_version)}" if before else "Vehicles",
-        remark="Arrived: newly on the list or back on it. Departed: sold out of state, scrapped or not renewed. "
+        remark="Arrived: newly on the list or back on it. Departed: sold out of state, scrapped or not renewed, "
+        "but not with a row that was rejected. "
         "Changed: still there, with another address, model or other detail.",
         picture=picture,
         why_not=why_not,

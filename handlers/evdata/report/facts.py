@@ -28,7 +28,18 @@ class Version:
     arrived: int
     changed: int
     departed: int
-    rejected: int
+    rejected: int  # rows
+    kept: int  # vehicles
+
+    @property
+    def loaded(self) -> int:
+        """Rows of the version that were loaded."""
+        return self.vehicles - self.kept
+
+    @property
+    def source(self) -> int:
+        """Rows that the source sent."""
+        return self.loaded + self.rejected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +99,7 @@ class Run:
     source: int | None
     loaded: int | None
     rejected: int | None
+    kept: int | None
     warnings: dict[str, int]
 
 
@@ -137,12 +149,12 @@ def read(cursor: "Cursor", *, seconds: float | None = None) -> Facts:
     """
     ask = _Asker(cursor, seconds)
     versions = ask(
-        "SELECT dataset_version, vehicles, arrived, changed, departed, rejected FROM ev_growth "
+        "SELECT dataset_version, vehicles, arrived, changed, departed, rejected, kept FROM ev_growth "
         "ORDER BY dataset_version DESC LIMIT %s",
         VERSIONS,
     )
     runs = ask(
-        "SELECT dataset_version, status, extracted_at, finished_at, source, loaded, rejected, warnings "
+        "SELECT dataset_version, status, extracted_at, finished_at, source, loaded, rejected, kept, warnings "
         "FROM pipeline_run ORDER BY finished_at DESC LIMIT %s",
         RUNS,
     )

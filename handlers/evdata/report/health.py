@@ -20,7 +20,8 @@ def finding(facts: Facts) -> str:
         return "No version has been published yet"
     if not version.rejected:
         return "Every row that the source sent is in the table"
-    return f"{counted(version.rejected, 'row')} of {version.vehicles + version.rejected:,} could not be kept"
+    found = f"{counted(version.rejected, 'row')} of {version.source:,} could not be loaded"
+    return f"{found}; {counted(version.kept, 'vehicle')} kept an earlier row" if version.kept else found
 
 
 def to_html(facts: Facts) -> str:
@@ -29,11 +30,13 @@ def to_html(facts: Facts) -> str:
     published = next((run for run in facts.runs if run.status == "published"), None)
     checks = [_check("Versions published", f"{len(facts.versions):,}", _span(facts))]
     if version:
-        source = version.vehicles + version.rejected
-        checks.append(_check("Rows from the source", f"{source:,}", f"{version.vehicles:,} kept"))
+        checks.append(_check("Rows from the source", f"{version.source:,}", f"{version.loaded:,} loaded"))
         checks.append(
-            _check("Rows rejected", f"{version.rejected:,}", f"{share(version.rejected, source)} of this version")
+            _check(
+                "Rows rejected", f"{version.rejected:,}", f"{share(version.rejected, version.source)} of this version"
+            )
         )
+        checks.append(_check("Vehicles kept", f"{version.kept:,}", "With an earlier row, because theirs was rejected"))
     if published:
         checks.append(_check("Published", f"{minute(published.finished_at)} UTC", _lag(published)))
     checks.append(_check("Versions refused by a guard", f"{facts.refused:,}", "Since the pipeline was set up"))
@@ -52,7 +55,7 @@ def to_html(facts: Facts) -> str:
     if published and any(published.warnings.values()):
         tables.append(
             Table(
-                caption="Expectations across columns that rows of this version break; the rows are kept",
+                caption="Expectations across columns that rows of this version break; the rows are loaded",
                 head=("Expectation", "Rows"),
                 rows=[(name(what), rows) for what, rows in published.warnings.items() if rows],
             )
@@ -60,7 +63,7 @@ def to_html(facts: Facts) -> str:
     tables.append(
         Table(
             caption="The last runs that came as far as publishing, times in UTC",
-            head=("Ended", "Version", "Outcome", "Rows from the source", "Kept", "Rejected"),
+            head=("Ended", "Version", "Outcome", "Rows from the source", "Loaded", "Rejected", "Vehicles kept"),
             rows=[_run(run) for run in facts.runs],
             note="" if facts.runs else "There has been none.",
         )
@@ -81,9 +84,9 @@ def _check(what: str, figure: str, more: str) -> str:
     )
 
 
-def _run(run: Run) -> tuple[str, str, str, int | None, int | None, int | None]:
+def _run(run: Run) -> tuple[str, str, str, int | None, int | None, int | None, int | None]:
     outcome = STATUSES.get(run.status, run.status)
-    return minute(run.finished_at), day(run.dataset_version), outcome, run.source, run.loaded, run.rejected
+    return minute(run.finished_at), day(run.dataset_version), outcome, run.source, run.loaded, run.rejected, run.kept
 
 
 def _span(facts: Facts) -> str:

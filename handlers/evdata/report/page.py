@@ -97,6 +97,11 @@ def _lead(facts: Facts) -> str:
         if facts.battery_electric
         else "All are plug-in hybrids."
     )
+    if version.kept:
+        sentences.append(
+            f"{counted(version.kept, 'vehicle')} {be(version.kept)} shown as last known: what the source sent of "
+            f"{'it' if version.kept == 1 else 'them'} was rejected."
+        )
     return " ".join(sentences)
 
 

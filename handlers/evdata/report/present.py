@@ -35,9 +35,9 @@ def population(facts: Facts) -> Figure:
         why_not="There is nothing to draw yet: the first version that is published begins the line.",
         table=Table(
             caption="Vehicles in each published version, and how it differs from the version before it",
-            head=("Version", "Vehicles", "Arrived", "Departed", "Changed", "Rows rejected"),
+            head=("Version", "Vehicles", "Arrived", "Departed", "Changed", "Rows rejected", "Kept"),
             rows=[
-                (day(v.dataset_version), v.vehicles, v.arrived, v.departed, v.changed, v.rejected)
+                (day(v.dataset_version), v.vehicles, v.arrived, v.departed, v.changed, v.rejected, v.kept)
                 for v in reversed(versions)
             ],
         ),
