@@ -10,7 +10,7 @@ from evdata.dataset import DATASET
 from evdata.schema import CURRENT_COLUMNS, HISTORY_COLUMNS, readable
 
 _HANDLERS: Final = Path(__file__).resolve().parent.parent / "handlers"
-_FIRST_MIGRATION: Final = _HANDLERS / "evdata" / "migrations" / "versions" / "0001_tables.py"
+_MIGRATIONS: Final = _HANDLERS / "evdata" / "migrations" / "versions"
 
 
 def tables(dataset: Dataset = DATASET) -> str:
@@ -53,11 +53,12 @@ def tables(dataset: Dataset = DATASET) -> str:
 
 
 def runs() -> str:
-    """Return the sections of the tables that say what the runs did, from the migration that makes them."""
-    statements = _FIRST_MIGRATION.read_text()
+    """Return the sections of the tables that say what the runs did, from the migrations that make and extend them."""
+    statements = "".join(path.read_text() for path in sorted(_MIGRATIONS.glob("*.py")))
     told = (
         "The counts are NULL for a run that was refused; of all other runs `source = loaded + rejected` and "
-        "`loaded = inserted + updated + unchanged`, which the database itself holds."
+        "`loaded = inserted + updated + unchanged`, which the database itself enforces. After a run that "
+        "published, the table has `loaded + kept` rows."
     )
     return "\n\n".join([_declared(statements, "pipeline_run"), told, _declared(statements, "rejected_row")])
 
@@ -102,17 +103,20 @@ def _view(view: View) -> str:
 
 
 def _declared(statements: str, table: str) -> str:
-    """A table's section, from its CREATE TABLE and its COMMENTs."""
+    """A table's section, from its CREATE TABLE, the columns added to it since, and its COMMENTs, the newest of each."""
     body = re.search(rf"CREATE TABLE {table} \(\n(.*?)\n\);", statements, re.DOTALL)
     if not body:
-        raise ValueError(f"{_FIRST_MIGRATION.name} no longer makes {table}")
+        raise ValueError(f"no migration makes {table}")
+    columns = re.findall(r"^  ([a-z_]+) ([a-z]+(?:\[\])?)(.*)$", body[1], re.MULTILINE)
+    for added in re.findall(rf"ALTER TABLE public\.{table} ([^;]+);", statements):
+        columns += re.findall(r"ADD COLUMN ([a-z_]+) ([a-z]+(?:\[\])?)([^,;]*)", added)
     comments = {
         target: re.sub(r"'\s+'", "", words).replace("''", "'")
-        for target, words in re.findall(r"COMMENT ON \w+ ([\w.]+) IS '((?:[^']|''|'\s+')*)';", statements)
+        for target, words in re.findall(r"COMMENT ON \w+ (?:public\.)?([\w.]+) IS '((?:[^']|''|'\s+')*)';", statements)
     }
     rows = [
         (name, kind, comments[f"{table}.{name}"], "never" if "NOT NULL" in more or "PRIMARY" in more else "may be")
-        for name, kind, more in re.findall(r"^  ([a-z_]+) ([a-z]+(?:\[\])?)(.*)$", body[1], re.MULTILINE)
+        for name, kind, more in columns
     ]
     return "\n".join(
         [f"## `{table}`", "", f"{comments[table]}.", "", *_table(("column", "type", "meaning", "NULL"), rows)]

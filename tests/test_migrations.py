@@ -254,7 +254,7 @@ def test_a_view_that_somebody_put_in_the_place_of_ours_is_theirs(session: Sessio
 
 def test_a_table_that_somebody_put_in_the_place_of_ours_is_not_dropped(session: Session) -> None:
     warehouse.migrate(session.connection)
-    session.commit("DROP TABLE rejected_row; CREATE TABLE rejected_row (n int)")
+    session.commit("DROP TABLE rejected_row CASCADE; CREATE TABLE rejected_row (n int)")
     for attempt in (_migrate_again, lambda session: warehouse.drop_everything(session.connection)):
         with pytest.raises(DatabaseError, match=r"already has TABLE public\.rejected_row, which"):
             attempt(session)

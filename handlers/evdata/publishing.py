@@ -46,7 +46,7 @@ class Guards:
 class Outcome:
     """How publishing ended. `source = loaded + rejected` and `loaded = inserted + updated + unchanged`, always.
 
-    `kept` counts rows of the table, one a vehicle, that stay because their new rows were rejected.
+    `kept` counts rows of the table, one a key, that stay because their new rows were rejected.
     """
 
     status: str  # published | unchanged | superseded

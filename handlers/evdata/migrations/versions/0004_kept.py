@@ -1,4 +1,4 @@
-"""Vehicles whose row is rejected keep their last good row: how many a run kept, and which rejected rows are theirs.
+"""A row of the table stays when its new row is rejected: how many a run kept, and which rejected rows these are.
 
 Runs before this kept none. Parts that an earlier release staged do not say whose rows were rejected, so a run that is
 between staging and publishing right now fails with "was not staged" and publishes nothing; the next run stages again.
