@@ -12,8 +12,10 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 import extract
+from evdata.aws import s3_client
 from evdata.dataset import DATASET
 from evdata.errors import DriftError, InputError, RawDataError, SourceError, TransientError
 from evdata.pages import PageError, RowReader
@@ -331,3 +333,75 @@ def test_an_unknown_dataset_is_refused_at_once_in_the_sources_words(
     with pytest.raises(SourceError, match=r"status 404: dataset\.missing Not found"):
         pipeline.extract()
     assert len(source.requests) == 1
+
+
+def test_a_row_added_during_the_copy_makes_it_void_though_the_version_says_nothing(
+    pipeline: Pipeline, source: OpenData
+) -> None:
+    more = Snapshot.of([vehicle(key) for key in range(1, 27)], rows_updated_at=VERSION)
+    source.behaviours.append(Republishes(on="count", first=2, snapshot=more))
+    with pytest.raises(TransientError, match=r"with 25 rows before, .* with 26 after, 25 rows copied"):
+        pipeline.extract()
+
+
+def test_a_copy_of_another_dataset_with_the_same_date_is_not_taken_for_this_one(
+    pipeline: Pipeline, source: OpenData
+) -> None:
+    pipeline.extract()
+    key = f"{FOLDER}/manifest.json"
+    manifest = json.loads(objects()[key]) | {"dataset_id": "aaaa-bbbb"}
+    boto3.client("s3").put_object(Bucket=BUCKET, Key=key, Body=json.dumps(manifest).encode())
+    assert "25 rows copied in 3 parts" in pipeline.extract()["message"]
+
+
+def test_as_many_parts_as_one_publish_takes_are_copied(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert extract.MOST_PARTS == 500
+    monkeypatch.setattr(extract, "MOST_PARTS", 5)
+    pipeline.set_part_rows(5)
+    assert pipeline.extract()["parts"] == 5
+
+
+def test_the_bytes_that_were_extracted_are_a_metric(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = pipeline.extract()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    assert [line["BytesExtracted"] for line in lines] == [[float(answer["bytes"])]]
+
+
+def test_parts_json_is_there_before_the_manifest_makes_the_version_exist(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    put = s3_client().put_object
+
+    def noted(**how: Any) -> Any:
+        written.append(how["Key"].rsplit("/", 1)[1])
+        return put(**how)
+
+    monkeypatch.setattr(s3_client(), "put_object", noted)
+    pipeline.extract()
+    assert written[-2:] == ["parts.json", "manifest.json"]
+
+
+def test_a_list_of_parts_that_cannot_be_had_now_is_asked_for_again_by_the_state_machine(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.extract()
+
+    class Failing:
+        def paginate(self, **_: Any) -> Any:
+            raise ClientError({"Error": {"Code": "SlowDown", "Message": "not now"}}, "ListObjectsV2")
+
+    monkeypatch.setattr(s3_client(), "get_paginator", lambda _: Failing())
+    with pytest.raises(TransientError, match=r"could not list s3://"):
+        pipeline.extract()
+
+
+def test_bytes_that_are_no_gzip_are_refused_even_under_the_digest_of_the_manifest(pipeline: Pipeline) -> None:
+    key = pipeline.extract()["manifest_key"]
+    stored, s3, content = json.loads(objects()[key]), boto3.client("s3"), b"no gzip at all"
+    part = stored["parts"][0]
+    part |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    s3.put_object(Bucket=BUCKET, Key=part["key"], Body=content)
+    s3.put_object(Bucket=BUCKET, Key=key, Body=json.dumps(stored).encode())
+    with pytest.raises(RawDataError, match="is not whole gzip"):
+        pipeline.stage(key, 0)
