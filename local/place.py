@@ -66,7 +66,10 @@ def for_programs(package: Path) -> Path:
     copy = _elsewhere(package) / digest / package.name
     if not copy.exists():
         unfinished = copy.parent.with_name(f"{digest}.{os.getpid()}")
-        shutil.copytree(package, unfinished / package.name)
+        # The wheel's programs look for their libraries in the folder beside the package.
+        for part in (package, package.with_name(f"{package.name}.libs")):
+            if part.exists():
+                shutil.copytree(part, unfinished / part.name)
         for path in unfinished.rglob("*"):
             path.chmod(path.stat().st_mode | (0o055 if path.is_dir() or path.parent.name == "bin" else 0o044))
         unfinished.chmod(0o755)

