@@ -107,9 +107,11 @@ def _elsewhere(path: Path) -> Path:
             if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
                 continue  # somebody else's, by accident or on purpose
             folder.chmod(0o711)
+            if _why_not(folder / "x") is None:
+                return folder
+            folder.rmdir()  # what lies above it was made just now and is closed, as the umask says
         except OSError:
             continue
-        return folder
     raise LocalError(
         f"PostgreSQL cannot use {path} ({_why_not(path) or 'the path is too long for a socket'}), and no other place "
         "was found. Move the project, set EV_LOCAL_DIR, or use another server with --database-url."

@@ -144,6 +144,16 @@ def test_a_name_that_is_not_ascii_is_stored_as_it_is(pipeline: Pipeline, source:
     assert pipeline.query("SELECT county FROM electric_vehicle_us WHERE dol_vehicle_id = 209944423") == [("Doña Ana",)]
 
 
+def test_two_vehicles_with_a_bad_zip_code_this_month_have_not_left(pipeline: Pipeline, source: OpenData) -> None:
+    pipeline.run("june")
+    base = table(pipeline)
+    served(source, "p01_v2_two_bad_zips.csv", JULY)
+    answer = pipeline.run("july")
+    assert (answer["rejected"], answer["removed"]) == (2, 0)
+    assert table(pipeline) == base
+    assert pipeline.query("SELECT count(*) FROM electric_vehicle_us_history") == [(0,)]
+
+
 def obeyed(text: str) -> set[str]:
     """Return the characters that a terminal or a browser would obey; line feeds of our own are meant."""
     return {one for one in text if unicodedata.category(one) in {"Cc", "Cf", "Zl", "Zp"}} - {"\n"}

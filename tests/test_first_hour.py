@@ -96,6 +96,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a folder that other users may pass through, and below it what cannot stay in the clone."""
     with tempfile.TemporaryDirectory(prefix="ev-first-", ignore_cleanup_errors=True) as found:
         Path(found).chmod(0o755)
+        (Path(found) / "data-home").mkdir(mode=0o755)
         monkeypatch.setenv("XDG_DATA_HOME", f"{found}/data-home")
         yield Path(found)
 
@@ -114,11 +115,7 @@ def test_a_closed_umask(place: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_user_without_rights(place: Path) -> None:
     nobody = pwd.getpwnam("nobody")
-    runs = subprocess.run(
-        [BASE_PYTHON, "-c", ""], user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=(), check=False, cwd="/",
-        capture_output=True,
-    ).returncode  # fmt: skip
-    if runs != 0:
+    if any(not folder.stat().st_mode & stat.S_IXOTH for folder in BASE_PYTHON.resolve().parents):
         pytest.skip("the Python 3.12 of this machine lies where other users may not look")
     clone = cloned(place / "clone")
     home = place / "home"
