@@ -34,8 +34,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     shape.add_argument("--json", action="store_true", help="write every row as a JSON array to standard output")
     shape.add_argument("--all", action="store_true", help="show every row of a long answer on a terminal")
 
-    history = command("history", _history, "tell the life of a vehicle")
-    history.add_argument("key", type=_key, metavar="DOL_VEHICLE_ID", help="the vehicle's number, such as 249675142")
+    history = command("history", _history, "show every version of one vehicle (or row of another dataset)")
+    history.add_argument("key", metavar="KEY", help="its DOL Vehicle ID (or the dataset's key), such as 244137120")
 
     command("status", _status, "tell what stands in the database and what the runs came to")
 
@@ -57,10 +57,15 @@ def _query(options: argparse.Namespace, display: Display) -> int:
 
 
 def _history(options: argparse.Namespace, display: Display) -> int:
-    from local.history import tell_life  # noqa: PLC0415
+    from local.history import print_history  # noqa: PLC0415
+    from local.reading import contract  # noqa: PLC0415
 
+    dataset = contract()
+    numeric = any(column.name == dataset.key and column.sql_type == "bigint" for column in dataset.columns)
+    if numeric and not _is_number(options.key):
+        options.parser.error(f"argument KEY: {options.key!r} is not a {dataset.key}, such as 244137120")
     with _reading(options) as cursor:
-        tell_life(cursor, options.key, display)
+        print_history(cursor, options.key, display)
     return 0
 
 
@@ -88,7 +93,5 @@ def _statement(text: str) -> str:
     return text
 
 
-def _key(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= _HIGHEST_KEY):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a vehicle's number, such as 249675142")
-    return int(text)
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and 0 < int(text) <= _HIGHEST_KEY

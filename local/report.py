@@ -8,7 +8,7 @@ from typing import Any
 from local.display import Display
 from local.errors import LocalError
 from local.snapshot import sample_note
-from local.state import State
+from local.state import State, typed
 
 
 def add_command(commands: Any, stack: dict[str, Any]) -> None:
@@ -27,6 +27,7 @@ def _report(options: argparse.Namespace, display: Display) -> int:
     output = given or State(options.stack).report
     from local.reading import reading  # noqa: PLC0415 - --help need not wait for it
 
+    _refuse_without_views()
     with reading(options.stack, options.database_url, waiting=display.line) as cursor:
         from evdata.report.facts import read  # noqa: PLC0415 - `reading` has made the handlers' code importable
         from evdata.report.page import page  # noqa: PLC0415
@@ -43,6 +44,19 @@ def _report(options: argparse.Namespace, display: Display) -> int:
         display.line("No version has been published into this database yet; the page says so.")
     display.outcome(f"Written: {shown(output)}")
     return 0
+
+
+def _refuse_without_views() -> None:
+    from local.reading import contract  # noqa: PLC0415
+
+    dataset = contract()
+    from evdata.report.writing import has_report  # noqa: PLC0415 - `contract` has made the handlers' code importable
+
+    if not has_report(dataset):
+        raise LocalError(
+            f"There is no report about {dataset.title}: the report is about electric vehicles, and needs their views. "
+            "Ask the table instead: " + typed(f"query 'TABLE {dataset.table}'")
+        )
 
 
 def shown(path: Path) -> str:

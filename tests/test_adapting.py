@@ -31,9 +31,14 @@ def test_another_dataset_is_loaded_by_what_the_page_says(tmp_path: Path) -> None
         shutil.copytree(PROJECT / ".build", copy / ".build")  # the layers are the same
     commands = commands_on_this_machine()
     assert [command.split()[0] for command in commands] == ["cp", ".venv/bin/python", ".venv/bin/python"]
+    looks = [
+        ".venv/bin/python -m local status",
+        ".venv/bin/python -m local history WA-1",
+        ".venv/bin/python -m local report || true",
+    ]
     with new_machine() as machine:
         said = ""
-        for command in commands:
+        for command in [*commands, *looks]:
             done = subprocess.run(
                 ["bash", "-c", command],
                 cwd=copy,
@@ -43,9 +48,13 @@ def test_another_dataset_is_loaded_by_what_the_page_says(tmp_path: Path) -> None
                 check=False,
             )
             assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-            said += done.stdout
+            said += done.stdout + done.stderr
     assert "Version 2024-05-01 00:00 UTC is published: 3 libraries." in said
     assert "SUCCEEDED" in said
+    assert "Traceback" not in said
+    assert "3 libraries of version 2024-05-01" in said, "status"
+    assert "code WA-1" in said, "history, by a key that is text"
+    assert "There is no report about Public libraries" in said
     assert re.search(r"1900-01-01\s+1\n2000-01-01\s+1\n", said), "the view's answer, decade by decade"
 
 

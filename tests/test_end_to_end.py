@@ -3,8 +3,11 @@
 The tests up to the line share one machine, run after run, in this order.
 """
 
+import argparse
 import gzip
 import os
+import re
+import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +15,11 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from local.cli import _parser
 from local.embedded import running_server
 from local.snapshot import SAMPLE, SAMPLE_UPDATED_AT, Snapshot
 from tests.local_machine import PROJECT, SAMPLE_ROWS, UNCHANGED_STATES, Machine, Result, new_machine, succeeded
+from tests.test_docs_code import commands
 
 SHARED = PROJECT.parent / "shared" / "data"
 
@@ -65,6 +70,31 @@ def test_it_goes_through_every_state_and_says_so_to_people(first: Result) -> Non
     assert "In the table now. A sample: one in ten of the vehicles" in first.output
     assert first.report["notifications"][-1]["message"].startswith("A sample: one in ten of the vehicles")
     assert "\x1b" not in first.output, "colours for a reader that is no terminal"
+
+
+def looks() -> list[str]:
+    """Return every command of README, docs and --help that looks at the sample, as it is typed after `-m local`."""
+    typed = [
+        re.sub(r"\s+(#|>).*", "", match[1]).strip()
+        for _, code in commands()
+        for match in re.finditer(r"python -m local ((?:query|history|status|report)\b[^\n]*)", code)
+        if "library_" not in code  # docs/adapting.md has another dataset
+    ]
+    for command in ("query", "history"):
+        (kinds,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
+        argument = next(action for action in kinds.choices[command]._actions if "such as" in str(action.help))
+        typed.append(f"{command} {str(argument.help).partition('such as ')[2]}")
+    return sorted(set(typed))
+
+
+def test_every_example_of_the_documents_and_of_help_works_on_the_sample(sampled: Machine, first: Result) -> None:
+    examples = looks()
+    assert {example.split()[0] for example in examples} >= {"query", "history", "status"}
+    for example in examples:
+        process = sampled.start(*shlex.split(example))
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, f"{example}: {output}"
+        assert output.strip(), f"{example} shows nothing"
 
 
 def test_the_page_and_every_look_at_the_sample_say_that_it_is_one(sampled: Machine, first: Result) -> None:

@@ -366,11 +366,11 @@ def test_a_query_that_fails_is_told_in_a_sentence_and_exits_with_1(ask: Ask, sta
         (["query", "  "], "is blank; ask something, such as 'SELECT * FROM ev_by_county'"),
         (["query", "--csv", "--all", "SELECT 1"], "not allowed with argument"),
         (["query", "SELECT 1", "SELECT 2"], "unrecognized arguments: SELECT 2"),
-        (["history"], "the following arguments are required: DOL_VEHICLE_ID"),
-        (["history", "tesla"], "'tesla' is not a vehicle's number, such as 249675142"),
-        (["history", "0"], "'0' is not a vehicle's number"),
-        (["history", "-5"], "'-5' is not a vehicle's number"),
-        (["history", str(2**63)], "is not a vehicle's number"),
+        (["history"], "the following arguments are required: KEY"),
+        (["history", "tesla"], "'tesla' is not a dol_vehicle_id, such as 244137120"),
+        (["history", "0"], "'0' is not a dol_vehicle_id"),
+        (["history", "-5"], "'-5' is not a dol_vehicle_id"),
+        (["history", str(2**63)], "is not a dol_vehicle_id"),
         (["status", "now"], "unrecognized arguments: now"),
     ],
 )
@@ -394,7 +394,7 @@ def life(ask: Ask, key: int) -> list[str]:
 def test_a_vehicle_that_never_changed_has_one_line(ask: Ask) -> None:
     assert life(ask, 1) == ["2023-06-01 00:00 → now               arrived"]
     _, out, _ = ask("history", 1)
-    assert "Vehicle 1: 2020 HYUNDAI KONA" in out
+    assert "dol_vehicle_id 1: 2020 HYUNDAI KONA" in out
     assert re.search(r"^  county +King$", out, re.MULTILINE)
     assert re.search(r"^  base_msrp +unknown$", out, re.MULTILINE)
 
@@ -433,8 +433,8 @@ def test_a_vehicle_that_never_was_is_an_error_with_the_way_out(ask: Ask, key: in
     code, out, err = ask("history", key)
     assert (code, out) == (1, "")
     assert err == (
-        f"error: No vehicle {key} is in the table or ever was. Some that are: {typed('query')} "
-        "'TABLE electric_vehicle_us LIMIT 5'\n"
+        f"error: No row with dol_vehicle_id {key} is in electric_vehicle_us or ever was. "
+        f"Some that are: {typed('query')} 'TABLE electric_vehicle_us LIMIT 5'\n"
     )
 
 
@@ -451,10 +451,10 @@ def test_the_status_tells_versions_rejections_refusals_and_how_fresh_it_all_is(a
     assert "  published just now, version 2023-09-01 00:00 UTC\n" in out
     _, _, versions = out.partition("Versions published: 4\n")
     assert [line.split() for line in versions.splitlines()[2:]] == [
-        ["2023-09-01", "00:00", "UTC", "9", "0", "2", "0", "2"],
-        ["2023-08-01", "00:00", "UTC", "9", "1", "4", "1", "0"],
-        ["2023-07-01", "00:00", "UTC", "9", "1", "2", "1", "0"],
-        ["2023-06-01", "00:00", "UTC", "9", "9", "0", "0", "1"],
+        ["2023-09-01", "00:00", "UTC", "9", "0", "2", "0", "2", "0"],
+        ["2023-08-01", "00:00", "UTC", "9", "1", "4", "1", "0", "0"],
+        ["2023-07-01", "00:00", "UTC", "9", "1", "2", "1", "0", "0"],
+        ["2023-06-01", "00:00", "UTC", "9", "9", "0", "0", "1", "0"],
     ]
 
 

@@ -15,7 +15,7 @@ COMMANDS = (
     ("--help",),
     ("run", "--help"),
     ("status",),
-    ("history", "249675142"),
+    ("history", "244137120"),
     ("query", "SELECT 1"),
     ("report",),
     ("run", "--data", "no such file.csv"),
