@@ -404,5 +404,7 @@ def test_a_refusal_is_one_line_of_the_log_with_its_name_its_words_and_its_event(
         pipeline.publish(key, "july")
     (told,) = caplog.records
     assert (told.levelname, told.getMessage()) == ("ERROR", str(refusal.value))
-    event = pipeline.event | {"manifest_key": key, "execution_id": "july", "force": False}
+    event = pipeline.event | {
+        "manifest_key": key, "execution_id": "july", "force": False, "notes": [], "check": False,
+    }  # fmt: skip
     assert (told.__dict__["error"], told.__dict__["event"]) == ("RefusedError", event)

@@ -168,11 +168,11 @@ EXPECTED: Final[dict[str, tuple[str, ...]]] = {
     "rejections only": (
         "0 electric vehicles are registered",
         "All 3 rows of this version were rejected.",
-        "3 rows of 3 could not be kept",
+        "3 rows of 3 could not be loaded",
         "make is missing",
         "There is nothing to draw yet: no vehicles stand in the table.",
     ),
-    "rejections": ("3 rows of 58 could not be kept", "make is missing", "5% of this version"),
+    "rejections": ("3 rows of 58 could not be loaded", "make is missing", "5% of this version"),
     "all ranges unknown": (
         "Range is known for 0% of the vehicles",
         "Too few ranges are known of battery electrics",
