@@ -43,7 +43,7 @@ def first(sampled: Machine) -> Result:
 
 
 def test_the_first_run_publishes_every_vehicle(sampled: Machine, first: Result) -> None:
-    none = {"updated": 0, "removed": 0, "unchanged": 0, "rejected": 0}
+    none = dict.fromkeys(("updated", "removed", "unchanged", "rejected", "kept"), 0)
     assert first.report["counts"] == dict.fromkeys(("source", "loaded", "inserted"), SAMPLE_ROWS) | none
     assert sampled.ask("SELECT count(*), count(DISTINCT dol_vehicle_id) FROM electric_vehicle_us") == [
         (SAMPLE_ROWS, SAMPLE_ROWS)

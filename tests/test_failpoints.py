@@ -103,7 +103,8 @@ class World:
 
     def start_anew(self) -> None:
         """Take everything away: the next execution is the first that this database and this bucket see."""
-        drop_everything(self._connection)
+        with self._pipeline.connection() as connection:
+            drop_everything(connection)
         self._model = Model()
         bucket = boto3.resource("s3").Bucket(BUCKET)
         bucket.objects.all().delete()
