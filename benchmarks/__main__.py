@@ -26,6 +26,7 @@ from rich.table import Table
 
 from benchmarks import baselines, data
 from benchmarks.pipeline import Loader, Places
+from evdata.row_ids import ROW_ID
 from local.embedded import EmbeddedServer
 from local.open_data import OpenData
 from local.postgres import Database, database_at, temporary_database
@@ -188,7 +189,9 @@ def _extract(folder: Path, options: argparse.Namespace) -> Figures:
             _expect(answer["rows"] == len(rows), finished.stdout)
             start = time.perf_counter()
             for offset in range(0, len(rows), options.part_rows):
-                query = f"$select={','.join(data.FIELDS)}&$order=:id&$limit={options.part_rows}&$offset={offset}"
+                query = (
+                    f"$select={','.join((ROW_ID, *data.FIELDS))}&$order=:id&$limit={options.part_rows}&$offset={offset}"
+                )
                 subprocess.run(
                     ["curl", "-sS", "--fail", "-H", "Accept-Encoding: gzip", "-o", str(folder / f"page-{offset}"),
                      f"{source.url}/resource/{source.snapshot.dataset_id}.csv?{query}"],

@@ -15,7 +15,9 @@ from botocore.exceptions import ClientError
 from evdata.dataset import DATASET
 from evdata.manifest import Manifest, Part
 from evdata.raw_store import RawStore
+from evdata.row_ids import ROW_ID, ROW_ID_COLUMN
 from local.snapshot import SAMPLE
+from local.soda import row_id
 
 FIELDS: Final = tuple(column.field for column in DATASET.source_columns)
 KEY: Final = FIELDS.index("dol_vehicle_id")
@@ -63,8 +65,8 @@ def write_version(store: RawStore, rows: Iterator[Row] | list[Row], version: dat
     for number, batch in enumerate(itertools.batched(rows, part_rows)):
         text = io.StringIO(newline="")
         writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
-        writer.writerow(FIELDS)
-        writer.writerows(batch)
+        writer.writerow((ROW_ID, *FIELDS))
+        writer.writerows((row_id(number * part_rows + place), *row) for place, row in enumerate(batch))
         content = gzip.compress(text.getvalue().encode(), compresslevel=6, mtime=0)
         parts.append(store.put_part(version, number, content, len(batch)))
     manifest = Manifest(
@@ -72,7 +74,7 @@ def write_version(store: RawStore, rows: Iterator[Row] | list[Row], version: dat
         source="benchmark",
         dataset_version=version,
         extracted_at=datetime.now(UTC),
-        columns=tuple({"name": f, "fieldName": f, "dataTypeName": "text"} for f in FIELDS),
+        columns=(ROW_ID_COLUMN, *({"name": f, "fieldName": f, "dataTypeName": "text"} for f in FIELDS)),
         rows=sum(part.rows for part in parts),
         parts=tuple(parts),
     )
