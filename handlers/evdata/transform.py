@@ -364,9 +364,9 @@ def _reason(field: str, value: str, why: str) -> str:
 def _row_ids(source: _Source, kept: np.ndarray | slice) -> list[str]:
     """Return the `:id` of each row that is kept, as COPY reads it."""
     ids: list[str] = source.texts(ROW_ID)[kept].tolist()
-    plain = "\n".join([*ids, ""])
-    if re.fullmatch(r"(?:[\w.~-]+\n)*", plain, re.ASCII) and plain.count("\n") == len(ids):
-        return ids
+    joined = "".join(ids)
+    if "" not in ids and not any(special in joined for special in ("\0", "\\", "\t", "\n", "\r")):
+        return ids  # as ever: looked at together, at a fraction of the time
     return [row_id.replace("\0", "").translate(_ESCAPES) or NULL for row_id in ids]
 
 
