@@ -224,9 +224,7 @@ class Publication:
     # --- The version ---
 
     def _publish_staged(self, cursor: "Cursor", guards: Guards, read_raw: ReadRaw, *, again: bool) -> Outcome:
-        loaded, rejected = staging.count(cursor, self._dataset, self._manifest)
-        self._refuse_repeated(cursor)
-        self._judge_rejections(cursor, guards, loaded, rejected)
+        loaded, rejected = self._count(cursor, guards)
         cursor.execute("SAVEPOINT before_the_table")
         try:
             changes = self._change_table(cursor, guards, loaded, again=again)
@@ -234,8 +232,7 @@ class Publication:
             # Looking for doubled keys in every version would cost more than being wrong about a few.
             cursor.execute("ROLLBACK TO SAVEPOINT before_the_table")
             staging.set_doubles_aside(cursor, self._dataset, self._manifest, read_raw)
-            loaded, rejected = staging.count(cursor, self._dataset, self._manifest)
-            self._judge_rejections(cursor, guards, loaded, rejected)
+            loaded, rejected = self._count(cursor, guards)
             changes = self._change_table(cursor, guards, loaded, again=again)
         return Outcome(
             status="published",
@@ -250,19 +247,23 @@ class Publication:
             message=self._message(cursor, loaded, rejected, changes),
         )
 
-    def _refuse_repeated(self, cursor: "Cursor") -> None:
-        """Raise `RawDataError` unless every row has an `:id` of its own.
+    def _count(self, cursor: "Cursor", guards: Guards) -> tuple[int, int]:
+        """Return rows to load and rows rejected, once each has an `:id` of its own and not too many are rejected.
 
-        The manifest is withdrawn first: whatever happens then, the next run copies the version again.
+        Raises `RawDataError` or `RefusedError` otherwise. A copy with a repeated row is withdrawn first: whatever
+        happens then, the next run copies the version again.
         """
-        if repeated := staging.repeated(cursor, self._manifest, self._dataset):
+        counts = staging.count(cursor, self._dataset, self._manifest)
+        if counts.repeated:
             rows = self._manifest.rows
             self._withdraw()
             raise RawDataError(
-                f"version {_day(self._manifest.dataset_version)} refused: its {rows:,} rows have {rows - repeated:,} "
-                "distinct :ids, so the copy holds some rows more than once and lacks others. Nothing was published, "
-                "and the copy is withdrawn: the next run copies the version again."
+                f"version {_day(self._manifest.dataset_version)} refused: its {rows:,} rows have "
+                f"{rows - counts.repeated:,} distinct :ids, so the copy holds some rows more than once and lacks "
+                "others. Nothing was published, and the copy is withdrawn: the next run copies the version again."
             )
+        self._judge_rejections(cursor, guards, counts.loaded, counts.rejected)
+        return counts.loaded, counts.rejected
 
     def _change_table(self, cursor: "Cursor", guards: Guards, loaded: int, *, again: bool) -> Changes:
         def judge(changes: Changes) -> None:

@@ -8,6 +8,7 @@ there, `rejected` holds the rows that cannot be loaded.
 import io
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -110,47 +111,47 @@ def problems(cursor: "Cursor", manifest: Manifest) -> list[str]:
     return found
 
 
-def count(cursor: "Cursor", dataset: Dataset, manifest: Manifest) -> tuple[int, int]:
-    """Return rows to load and rows rejected, counted where they lie; they must make the manifest's rows."""
-    cursor.execute(
-        sql.SQL("SELECT (SELECT count(*) FROM ({}) r), (SELECT count(*) FROM {} WHERE manifest_key = %s)").format(
-            rows(dataset, manifest), REJECTED
-        ),
-        (manifest.key,),
-    )
-    ((loaded, rejected),) = cursor.fetchall()
-    if loaded + rejected != manifest.rows:
-        raise RawDataError(
-            f"{manifest.key}: {loaded} rows staged and {rejected} rejected make "
-            f"{loaded + rejected}, the manifest says {manifest.rows}. Nothing was published; start a new "
-            "execution."
-        )
-    return loaded, rejected
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What lies in staging: rows to load, rows rejected, and how many of both have no `:id` of their own."""
+
+    loaded: int
+    rejected: int
+    repeated: int
 
 
-def repeated(cursor: "Cursor", manifest: Manifest, dataset: Dataset) -> int:
-    """Return how many rows, rejected ones included, have no `:id` of their own."""
+def count(cursor: "Cursor", dataset: Dataset, manifest: Manifest) -> Counts:
+    """Count rows where they lie. Raises `RawDataError` unless they make the manifest's rows."""
     tables = [table(dataset, manifest, part.part) for part in manifest.parts]
-    # Hashes are compared first, which takes a fraction of the time; two texts that share one are told apart below.
-    hashed, exact = (
-        sql.SQL(" UNION ALL ").join(
+
+    def ids(form: str) -> Composable:
+        """Return a query of every row's `:id`, rejected ones included, in the form of an expression."""
+        return sql.SQL(" UNION ALL ").join(
             [
-                *(sql.SQL("SELECT {} FROM {}").format(sql.SQL(form).format(sql.SQL('":id"')), name) for name in tables),
-                sql.SQL("SELECT {} FROM {} WHERE manifest_key = {}").format(
-                    sql.SQL(form).format(sql.SQL("(raw ->> ':id')")), REJECTED, Literal(manifest.key)
+                *(sql.SQL("SELECT {} AS id FROM {}").format(sql.SQL(form.format('":id"')), name) for name in tables),
+                sql.SQL("SELECT {} AS id FROM {} WHERE manifest_key = {}").format(
+                    sql.SQL(form.format("(raw ->> ':id')")), REJECTED, Literal(manifest.key)
                 ),
             ]
         )
-        for form in ("hashtextextended({}, 0) AS id", '{} COLLATE "C" AS id')
+
+    # DISTINCT within count sorts plain numbers, in a third of the time that a hash table of them takes.
+    cursor.execute(
+        sql.SQL(
+            "SELECT count(*), count(DISTINCT id), (SELECT count(*) FROM {} WHERE manifest_key = %s) FROM ({}) i"
+        ).format(REJECTED, ids("hashtextextended({}, 0)")),
+        (manifest.key,),
     )
-    distinct = 0
-    for ids in (hashed, exact):
-        cursor.execute(sql.SQL("SELECT count(id) FROM (SELECT DISTINCT id FROM ({}) i) d").format(ids))
-        ((found,),) = cursor.fetchall()
-        distinct = int(found)
-        if distinct == manifest.rows:
-            break
-    return manifest.rows - distinct
+    ((staged, distinct, rejected),) = cursor.fetchall()
+    if staged != manifest.rows:
+        raise RawDataError(
+            f"{manifest.key}: {staged - rejected} rows staged and {rejected} rejected make {staged}, the manifest says "
+            f"{manifest.rows}. Nothing was published; start a new execution."
+        )
+    if distinct != staged:  # or two different ids share a hash
+        cursor.execute(sql.SQL("SELECT count(DISTINCT id) FROM ({}) i").format(ids('{} COLLATE "C"')))
+        ((distinct,),) = cursor.fetchall()
+    return Counts(loaded=staged - rejected, rejected=rejected, repeated=staged - distinct)
 
 
 def set_doubles_aside(cursor: "Cursor", dataset: Dataset, manifest: Manifest, read_raw: ReadRaw) -> None:
