@@ -54,7 +54,7 @@ def _tell_table(cursor: Cursor, display: Display, now: datetime) -> None:
         return
     ((version, finished, rejected, execution),) = published
     ((rows,),) = _ask(cursor, sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(dataset.table)))
-    display.line(f"{rows:,} {dataset.row_noun} of version {_moment(version)}, published {_ago(now - finished)}")
+    display.line(f"{dataset.counted(rows)} of version {_moment(version)}, published {_ago(now - finished)}")
     if note := sample_note(version, rows + rejected):
         display.line(note)
     display.line(f"the source last changed {_ago(now - version)} as far as is known here")
@@ -83,7 +83,7 @@ def _tell_refusals(cursor: Cursor, display: Display, now: datetime) -> None:
 
 def _tell_versions(cursor: Cursor, display: Display) -> None:
     dataset = contract()
-    columns = (dataset.row_noun, "arrived", "changed", "departed", "rejected", "kept")
+    columns = (dataset.row_nouns, "arrived", "changed", "departed", "rejected", "kept")
     # The view counts a version that was published twice once; another dataset need not have it.
     has_view = any(view.name == "ev_growth" for view in dataset.views)
     versions = _ask(cursor, _VERSIONS_OF_VIEW if has_view else _VERSIONS_OF_RUNS)

@@ -37,7 +37,8 @@ DATASET: Final = Dataset(
     attribution="Somebody's libraries, public domain",
     table="library",
     key="code",
-    row_noun="libraries",
+    row_noun="library",
+    row_nouns="libraries",
     reader="library_reader",
     source_columns=(
         SourceColumn(field="name", display="Name"),

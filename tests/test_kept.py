@@ -121,7 +121,7 @@ def test_vehicles_are_counted_as_kept_not_rows_and_only_those_that_no_good_row_h
     assert pipeline.query("SELECT key, kept FROM rejected_row ORDER BY part, line") == [
         ("3", True), ("3", True), ("4", False), ("99", False), (None, False),
     ]  # fmt: skip
-    assert "Kept with their last good row, because their new one was rejected: 1 vehicles." in answer["message"]
+    assert "Kept with their last good row, because their new one was rejected: 1 vehicle." in answer["message"]
     assert "a key that cannot be read: 1 row. Up to 1 of the 2 removed may really be rejections." in answer["message"]
     assert answer["headline"] == "7 rows published (+0 ~0 -2), 5 rejected, 1 kept"
 

@@ -16,7 +16,7 @@ import boto3
 import pytest
 
 import load
-from evdata.errors import TransientError
+from evdata.errors import DatabaseError, TransientError
 from evdata.raw_store import RawStore
 from evdata.report import facts as facts_module
 from evdata.report import writing
@@ -24,6 +24,7 @@ from evdata.report.facts import Facts, Group, Version
 from evdata.report.page import page, script_json
 from evdata.report.present import steps
 from evdata.report.words import share, signed
+from evdata.warehouse import Warehouse
 from local.open_data import OpenData
 from local.postgres import Database
 from local.snapshot import Snapshot
@@ -254,6 +255,29 @@ def test_the_facts_are_those_of_the_versions(pipeline: Pipeline, source: OpenDat
     assert facts.moved == 4
 
 
+def test_more_states_than_are_listed_are_counted_as_what_they_are(pipeline: Pipeline, source: OpenData) -> None:
+    states = [f"{first}{second}" for first in "AB" for second in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
+    states += [f"C{letter}" for letter in "ABCDEFGHIJ"]
+    assert len(states) == facts_module.STATES + 2
+    anywhere = {"zip_code": "98103", "legislative_district": ""}
+    rows = [vehicle(key, state=state, **anywhere) for key, state in enumerate(states, start=1)]
+    rows += [vehicle(101, state="CJ", **anywhere), vehicle(102), vehicle(103, county="")]
+    publish_all(pipeline, source, [rows])
+    facts = facts_of(pipeline)
+    assert [group.of for group in facts.elsewhere] == ["CJ", *states[:59]], "the most common first, then by name"
+    assert facts.outside == 63
+    found = sound(page(facts))
+    assert "63 vehicles are registered to an address outside Washington." in found.text
+    assert "1 vehicle is on no map" in found.text, "not those of the states that are not listed"
+    assert "And 2 vehicles in rarer states and provinces." in found.text
+
+
+def test_as_many_states_as_are_listed_leave_nothing_to_add(pipeline: Pipeline, source: OpenData) -> None:
+    publish_all(pipeline, source, CASES["two versions"])
+    assert facts_of(pipeline).outside == 1
+    assert "rarer states" not in page(facts_of(pipeline))
+
+
 def test_a_picture_draws_what_its_table_says(pipeline: Pipeline, source: OpenData) -> None:
     publish_all(pipeline, source, CASES["two versions"])
     found = sound(page(facts_of(pipeline)))
@@ -376,6 +400,15 @@ def test_every_publish_writes_its_report_and_the_latest(pipeline: Pipeline, sour
     text = latest["Body"].read()
     assert text == stored("reports/version=20230701T000000Z.html")["Body"].read()
     assert text.decode() == page(facts_of(pipeline))
+
+
+def test_before_the_first_version_is_published_there_is_no_report_and_that_is_said(
+    pipeline: Pipeline, source: OpenData
+) -> None:
+    pipeline.stage(pipeline.extract()["manifest_key"], 0)
+    with pytest.raises(DatabaseError, match="no version is published, so there is nothing to report"):
+        writing.write(RawStore(BUCKET), Warehouse(pipeline.event["secret_arn"], statement_seconds=60), seconds=60)
+    assert reports() == []
 
 
 def test_an_answer_that_was_lost_brings_a_missing_report_with_it(pipeline: Pipeline, source: OpenData) -> None:

@@ -117,12 +117,17 @@ class Dataset:
     attribution: str
     table: str
     key: str
-    row_noun: str  # what a row is, in messages: "vehicles"
+    row_noun: str  # what one row is, in messages: "library"
+    row_nouns: str  # what several are: "libraries"
     reader: str  # the role that may read it all
     source_columns: tuple[SourceColumn, ...]
     columns: tuple[Column, ...]
     expectations: tuple[Expectation, ...] = ()
     views: tuple[View, ...] = ()
+
+    def counted(self, rows: int) -> str:
+        """Return a number of rows in words: "1 library", "2,000 libraries"."""
+        return f"{rows:,} {self.row_noun if rows == 1 else self.row_nouns}"
 
     @property
     def key_column(self) -> Column:

@@ -85,7 +85,8 @@ DATASET: Final = Dataset(
     attribution="Washington State Department of Licensing, data.wa.gov, Open Database License 1.0",
     table="electric_vehicle_us",
     key="dol_vehicle_id",
-    row_noun="vehicles",
+    row_noun="vehicle",
+    row_nouns="vehicles",
     reader="ev_reader",
     source_columns=(
         SourceColumn(field="vin_1_10", display="VIN (1-10)"),

@@ -285,7 +285,7 @@ class Publication:
     def _judge_size(self, guards: Guards, *, before: int, after: int) -> None:
         if not self._force and before - after > _exactly(guards.max_shrink_fraction) * before:
             raise RefusedError(
-                f"version {_day(self._manifest.dataset_version)} refused: {after:,} {self._dataset.row_noun}, "
+                f"version {_day(self._manifest.dataset_version)} refused: {self._dataset.counted(after)}, "
                 f"{1 - after / before:.2%} fewer than the {before:,} in the table, more than maxShrinkFraction allows "
                 f"({guards.max_shrink_fraction:.2%}). Nothing was published. If the source is right, start an "
                 'execution with "force": true.'
@@ -297,7 +297,7 @@ class Publication:
         unchanged = loaded - changes.inserted - changes.updated
         rows = loaded + changes.kept
         lines = [
-            f"Version {_day(self._manifest.dataset_version)} is published: {rows:,} {self._dataset.row_noun}.",
+            f"Version {_day(self._manifest.dataset_version)} is published: {self._dataset.counted(rows)}.",
             f"{changes.inserted:,} new, {changes.updated:,} updated, {changes.removed:,} removed, "
             f"{unchanged:,} unchanged" + (f" ({changes.moved:,} but for a moved point)." if changes.moved else "."),
             f"{loaded + rejected:,} rows came from the source, {rejected:,} were rejected.",
@@ -306,8 +306,8 @@ class Publication:
             lines.append(f"{staging.most_rejected(cursor, self._manifest)} They are in rejected_row.")
         if changes.kept:
             lines.append(
-                f"Kept with their last good row, because their new one was rejected: {changes.kept:,} "
-                f"{self._dataset.row_noun}."
+                "Kept with their last good row, because their new one was rejected: "
+                f"{self._dataset.counted(changes.kept)}."
             )
         if changes.removed and (unreadable := staging.unreadable_keys(cursor, self._manifest)):
             lines.append(

@@ -110,6 +110,7 @@ class Facts:
     versions: tuple[Version, ...] = ()
     counties: tuple[Group, ...] = ()  # of Washington
     elsewhere: tuple[Group, ...] = ()  # other states
+    outside: int = 0  # vehicles of all other states, of those beyond the list too
     makes: tuple[Group, ...] = ()
     models: tuple[Group, ...] = ()
     how_many_makes: int = 0
@@ -168,10 +169,11 @@ def read(cursor: "Cursor", *, seconds: float | None = None) -> Facts:
     )
     places = ask(
         "WITH county AS MATERIALIZED (SELECT * FROM ev_by_county) "
-        "(SELECT true, left(county, %s), 'WA', vehicles, battery_electric, plug_in_hybrid FROM county "
+        "(SELECT true, 0, left(county, %s), 'WA', vehicles, battery_electric, plug_in_hybrid FROM county "
         "WHERE state = 'WA' ORDER BY vehicles DESC, county LIMIT %s) UNION ALL "
-        "(SELECT false, NULL, state, sum(vehicles)::bigint, sum(battery_electric)::bigint, "
-        "sum(plug_in_hybrid)::bigint FROM county WHERE state <> 'WA' GROUP BY state ORDER BY 4 DESC, 3 LIMIT %s)",
+        "(SELECT false, (sum(sum(vehicles)) OVER ())::bigint, NULL, state, sum(vehicles)::bigint, "
+        "sum(battery_electric)::bigint, sum(plug_in_hybrid)::bigint FROM county WHERE state <> 'WA' "
+        "GROUP BY state ORDER BY 5 DESC, 4 LIMIT %s)",
         _CUT,
         COUNTIES,
         STATES,
@@ -218,8 +220,9 @@ def read(cursor: "Cursor", *, seconds: float | None = None) -> Facts:
     years = ("first_model_year", "last_model_year")
     return Facts(
         versions=tuple(_each(Version, _names(Version), reversed(versions))),
-        counties=tuple(_each(Group, ("name", "of", *split), [place[1:] for place in places if place[0]])),
-        elsewhere=tuple(_each(Group, ("name", "of", *split), [place[1:] for place in places if not place[0]])),
+        counties=tuple(_each(Group, ("name", "of", *split), [place[2:] for place in places if place[0]])),
+        elsewhere=tuple(_each(Group, ("name", "of", *split), [place[2:] for place in places if not place[0]])),
+        outside=next((place[1] for place in places if not place[0]), 0),
         makes=tuple(_each(Group, ("name", "of", *split, *years), [maker[2:] for maker in makers if maker[0]])),
         models=tuple(_each(Group, ("name", "of", *split, *years), [maker[2:] for maker in makers if not maker[0]])),
         how_many_makes=next((maker[1] for maker in makers if maker[0]), 0),

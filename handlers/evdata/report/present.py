@@ -53,8 +53,9 @@ def county_map(facts: Facts, shapes: Iterable[str]) -> Figure:
     off_map = facts.vehicles - sum(drawn.values())
     most = max(drawn, key=lambda shape: drawn[shape], default="")
     known = bool(most and drawn[most])
-    outside = sum(group.vehicles for group in facts.elsewhere)
+    outside = facts.outside
     rest = off_map - outside
+    unlisted = outside - sum(group.vehicles for group in facts.elsewhere)
     remarks = [
         f"{counted(outside, 'vehicle')} {be(outside)} registered to an address outside Washington." if outside else "",
         f"{counted(rest, 'vehicle')} {be(rest)} on no map: the county is blank or none of Washington's."
@@ -83,6 +84,7 @@ def county_map(facts: Facts, shapes: Iterable[str]) -> Figure:
             caption="Vehicles by county of Washington, then by other states and provinces",
             head=("County", "Vehicles", *SPLIT, "Share"),
             rows=rows,
+            note=f"And {counted(unlisted, 'vehicle')} in rarer states and provinces." if unlisted else "",
         ),
     )
 
