@@ -79,6 +79,13 @@ def _decimal(value: Any) -> Any:
     return value
 
 
+def _quoted_version(value: str) -> str:
+    # Minor versions 1 and 2 of every major are years old, so nothing is lost by taking them for what they mostly are.
+    if value.endswith((".1", ".2")):
+        raise ValueError(f"a stack file without quotes turns {value}0 into {value}")
+    return value
+
+
 def _true_or_false(value: Any) -> bool:
     if value not in ("true", "false"):
         raise ValueError("it is neither true nor false")
@@ -195,7 +202,11 @@ class Settings(BaseModel):
     postgres_version: Annotated[
         str,
         Field(pattern=r"^(13|15|16|17|18)(\.\d{1,2})?$"),
-        Rule("a major version that the load supports (13, 15, 16, 17 or 18), or a minor version of one (17.9)", '"18"'),
+        AfterValidator(_quoted_version),
+        Rule(
+            "a major version that the load supports (13, 15, 16, 17, 18) or a minor version of one (17.9), in quotes",
+            '"18"',
+        ),
     ]
     database_instance_class: Annotated[
         str,

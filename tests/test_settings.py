@@ -186,6 +186,10 @@ WRONG: list[tuple[str, str | list[str], str]] = [
     ("analystAccess", "ssh", "'none' or 'ssm'"),
     ("analystAccess", "true", "'none' or 'ssm'"),
     ("analystAccess", "", "'none' or 'ssm'"),
+    *(
+        ("postgresVersion", value, f"a stack file without quotes turns {value}0 into {value}")
+        for value in ("13.2", "17.1")
+    ),
     *(("postgresVersion", value, "match pattern") for value in ("14", "19", "13.", "18.x", "18.1.2", "latest", "")),
     ("databaseInstanceClass", "t4g.micro", "not of the form"),
     ("databaseInstanceClass", "db.t2.micro", "family t2"),
