@@ -129,12 +129,15 @@ class RowReader:
     def _read(self, lines: bytes) -> None:
         """Take whole lines. A line is a row, unless a value goes on in the next one."""
         if not self._quoted:
-            # A quote within a value is doubled. So a line that begins with a single quote begins a row, and where all
-            # lines do, and the last one ends its row, no value holds a line break. Socrata quotes every value, so this
-            # is the usual case.
-            begun = (b"\n" + lines).split(b'\n"')
+            # A quote within a value is doubled. So a line that begins with a single quote begins a row, unless that
+            # quote ends a value whose last character is a line break: a comma or the line's end follows it then. Where
+            # all lines begin a row, and the last one ends its own, no value holds a line break. Socrata quotes every
+            # value, so this is the usual case.
+            whole = b"\n" + lines
+            begun = whole.split(b'\n"')
             last_quotes = begun[-1].count(b'"') + 1 + (self._cut_quotes if len(begun) == 2 else 0)
-            if not begun[0] and len(begun) == lines.count(b"\n") + 2 and not last_quotes & 1:
+            all_begin = not begun[0] and len(begun) == lines.count(b"\n") + 2 and b'\n",' not in whole
+            if all_begin and not last_quotes & 1:
                 ids = [row[: row.find(b'"')] for row in begun[1:]]
                 if b"" not in ids:
                     self._add(ids)
