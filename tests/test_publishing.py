@@ -7,6 +7,7 @@ import boto3
 import pytest
 
 from evdata.errors import PipelineError, RawDataError, RefusedError, TransientError
+from evdata.publishing import Outcome
 from evdata.raw_store import RawStore
 from local.open_data import OpenData
 from local.postgres import Database
@@ -191,6 +192,93 @@ def test_one_vehicle_is_told_in_the_singular(pipeline: Pipeline, source: OpenDat
         pipeline.run("august")
 
 
+def test_the_message_says_everything_that_the_version_brought(pipeline: Pipeline, source: OpenData) -> None:
+    pipeline.run("june")
+    rows = twenty()[5:]
+    rows[0] |= {"city": "Tacoma"}
+    rows[1] |= {"geocoded_column": ""}
+    rows[2] |= {"legislative_district": ""}
+    rows += [vehicle(5, make=""), vehicle(21), vehicle(22), vehicle(1, dol_vehicle_id="?"), vehicle(4, make="")]
+    for row in rows:
+        del row["base_msrp"]
+    show(source, rows, JULY)
+    assert pipeline.publish(staged(pipeline), "july", force=True, notes=["A note."])["message"].splitlines() == [
+        "Version 2023-07-01 00:00 UTC is published: 19 vehicles.",
+        "2 new, 2 updated, 3 removed, 13 unchanged (1 but for a moved point).",
+        "20 rows came from the source, 3 were rejected.",
+        (
+            "Most often: make is missing (2 rows); dol_vehicle_id is '?', expected a whole number (1 row). "
+            "They are in rejected_row."
+        ),
+        "Kept with their last good row, because their new one was rejected: 2 vehicles.",
+        "Rejected with a key that cannot be read: 1 row. Up to 1 of the 3 removed may really be rejections.",
+        "Gone from the source, NULL in the table: Base MSRP.",
+        "Warning: 'district is blank exactly outside Washington' does not hold for 1 row.",
+        "A note.",
+        "Source: Washington State Department of Licensing, data.wa.gov, Open Database License 1.0.",
+        f"Report: aws s3 cp s3://{BUCKET}/reports/latest.html .",
+    ]
+
+
+def test_the_message_of_a_plain_version_says_no_more_than_there_is(pipeline: Pipeline) -> None:
+    assert pipeline.run("june")["message"].splitlines()[:-2] == [
+        "Version 2023-06-01 00:00 UTC is published: 20 vehicles.",
+        "20 new, 0 updated, 0 removed, 0 unchanged.",
+        "20 rows came from the source, 0 were rejected.",
+    ]
+
+
+def test_the_refusal_of_a_version_that_is_not_whole_names_every_part_once(pipeline: Pipeline) -> None:
+    key = pipeline.extract()["manifest_key"]
+    pipeline.stage(key, 0)
+    pipeline.execute("UPDATE ev_pipeline_internal.part SET error = 'the disk is full.'")
+    with pytest.raises(RawDataError) as refusal:
+        pipeline.publish(key, "june")
+    assert str(refusal.value) == (
+        "version 2023-06-01 00:00 UTC is not whole in staging: part 0: the disk is full; part 1 was not staged; part 2 "
+        "was not staged. Nothing was published. Mend the cause and start a new execution. Run: june"
+    )
+
+
+@pytest.mark.parametrize(
+    ("counted", "headline"),
+    [
+        ({}, "1,200 rows published (+0 ~0 -0)"),
+        (
+            {"inserted": 1, "updated": 2, "removed": 3, "rejected": 4, "kept": 5},
+            "1,200 rows published (+1 ~2 -3), 4 rejected, 5 kept",
+        ),
+        (
+            {"inserted": 1_234, "updated": 23_456, "removed": 3, "rejected": 456, "kept": 56},
+            "1,200 rows published (+1,234 ~23,456 -3), 456 rejected, 56 kept",
+        ),
+        (
+            {"inserted": 1_234, "updated": 23_456, "removed": 34, "rejected": 456, "kept": 56},
+            "1,200 rows published, 456 rejected, 56 kept",
+        ),
+        ({"rejected": 10**15, "kept": 10**15}, "1,200 rows published, 1,000,000,000,000,000 rejected"),
+        ({"rejected": 10**30}, "1,200 rows published"),
+    ],
+    ids=["nothing changed", "everything", "as long as it may be", "one too many", "far too many", "absurd"],
+)
+def test_a_headline_drops_what_matters_least_until_it_fits(counted: dict[str, int], headline: str) -> None:
+    outcome = Outcome(status="published", loaded=1_200, message="", **counted)
+    assert outcome.headline == headline
+    assert len(headline) <= 63, "a subject has room for this much beside the longest name of a stack"
+
+
+def test_a_refusal_takes_back_what_was_written_before_it(pipeline: Pipeline, source: OpenData) -> None:
+    pipeline.run("june")
+    show(source, twenty()[2:], JULY)
+    assert pipeline.run("july")["removed"] == 2
+    before = pipeline.query("SELECT t, xmin::text FROM electric_vehicle_us t ORDER BY dol_vehicle_id")
+    show(source, [*twenty()[8:], vehicle(1, make="")], JULY)  # 1 comes back, seven others go: too many
+    with pytest.raises(RefusedError, match="fewer than the 18 in the table"):
+        pipeline.publish(staged(pipeline, force=True), "july, corrected")
+    assert pipeline.query("SELECT t, xmin::text FROM electric_vehicle_us t ORDER BY dol_vehicle_id") == before
+    assert pipeline.query("SELECT count(*) FROM electric_vehicle_us_history") == [(2,)]
+
+
 # --- What lies beside the parts ---
 
 
@@ -231,6 +319,7 @@ def test_parts_of_a_newer_version_stay_when_an_older_run_ends(pipeline: Pipeline
     else:
         assert pipeline.publish(june, "june")["status"] == ends
     assert in_staging(pipeline) == before, "June's parts are gone, July's are not"
+    assert pipeline.query("SELECT count(*) FROM rejected_row") == [(0,)], "July's rejected row is July's"
     assert counts(pipeline.publish(july, "july"))["loaded"] == 19
 
 
