@@ -166,6 +166,25 @@ def test_s3_failing_while_duplicates_are_read_costs_a_retry_and_writes_nothing(
     assert counts(pipeline.publish(doubled, "june")) == {"source": 21, "loaded": 20, "inserted": 20, "rejected": 1}
 
 
+def test_of_rows_that_share_a_key_the_last_in_the_sources_order_stays(pipeline: Pipeline, source: OpenData) -> None:
+    rows = [vehicle(key, city="Tacoma") for key in (5, 6)]
+    rows += twenty()
+    rows += [vehicle(7, city="Olympia"), vehicle(7), vehicle(6)]
+    show(source, rows, JUNE)
+    answer = pipeline.run("june")
+    assert counts(answer) == {"source": 25, "loaded": 20, "inserted": 20, "rejected": 5}
+    assert pipeline.query("SELECT DISTINCT city FROM electric_vehicle_us") == [("Seattle",)]
+    came_twice = "dol_vehicle_id came twice: this {} the one in part {}, line {}"
+    assert pipeline.query("SELECT part, line, raw ->> 'city', reasons[1], key FROM rejected_row ORDER BY 1, 2") == [
+        (0, 2, "Tacoma", came_twice.format("is overruled by", 0, 8), "5"),
+        (0, 3, "Tacoma", came_twice.format("is overruled by", 3, 2), "6"),
+        (0, 9, "Seattle", came_twice.format("is the same as", 3, 2), "6"),
+        (1, 2, "Seattle", came_twice.format("is the same as", 2, 9), "7"),
+        (2, 8, "Olympia", came_twice.format("is overruled by", 2, 9), "7"),
+    ]
+    assert "Most often: dol_vehicle_id came twice: this is overruled by the one (3 rows);" in answer["message"]
+
+
 def test_a_part_that_is_gone_when_duplicates_are_read_is_a_refusal_and_the_table_stands(
     pipeline: Pipeline, doubled: str
 ) -> None:
@@ -198,13 +217,14 @@ def test_the_message_says_everything_that_the_version_brought(pipeline: Pipeline
     rows[0] |= {"city": "Tacoma"}
     rows[1] |= {"geocoded_column": ""}
     rows[2] |= {"legislative_district": ""}
+    rows[3] |= {"electric_utility": "N/A"}
     rows += [vehicle(5, make=""), vehicle(21), vehicle(22), vehicle(1, dol_vehicle_id="?"), vehicle(4, make="")]
     for row in rows:
         del row["base_msrp"]
     show(source, rows, JULY)
     assert pipeline.publish(staged(pipeline), "july", force=True, notes=["A note."])["message"].splitlines() == [
         "Version 2023-07-01 00:00 UTC is published: 19 vehicles.",
-        "2 new, 2 updated, 3 removed, 13 unchanged (1 but for a moved point).",
+        "2 new, 3 updated, 3 removed, 12 unchanged (1 but for a moved point).",
         "20 rows came from the source, 3 were rejected.",
         (
             "Most often: make is missing (2 rows); dol_vehicle_id is '?', expected a whole number (1 row). "
@@ -214,6 +234,7 @@ def test_the_message_says_everything_that_the_version_brought(pipeline: Pipeline
         "Rejected with a key that cannot be read: 1 row. Up to 1 of the 3 removed may really be rejections.",
         "Gone from the source, NULL in the table: Base MSRP.",
         "Warning: 'district is blank exactly outside Washington' does not hold for 1 row.",
+        "Warning: 'what is missing is left blank, not written as NULL, N/A or nan' does not hold for 1 row.",
         "A note.",
         "Source: Washington State Department of Licensing, data.wa.gov, Open Database License 1.0.",
         f"Report: aws s3 cp s3://{BUCKET}/reports/latest.html .",
@@ -238,6 +259,58 @@ def test_the_refusal_of_a_version_that_is_not_whole_names_every_part_once(pipeli
         "version 2023-06-01 00:00 UTC is not whole in staging: part 0: the disk is full; part 1 was not staged; part 2 "
         "was not staged. Nothing was published. Mend the cause and start a new execution. Run: june"
     )
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (
+            "UPDATE {0}.part SET sha256 = 'ab' WHERE part = 1",
+            "is not whole in staging: part 1 was staged from other bytes than the manifest names. Nothing",
+        ),
+        (
+            "UPDATE {0}.part SET rows = rows - 2, rejected = 1 WHERE part = 1",
+            "is not whole in staging: part 1: 7 rows staged, the manifest says 8. Nothing",
+        ),
+        (
+            "DELETE FROM {0}.electric_vehicle_us_20230601000000_00001 WHERE line = 2",
+            "18 rows staged and 1 rejected make 19, the manifest says 20. Nothing",
+        ),
+        ("DELETE FROM {0}.rejected", "19 rows staged and 0 rejected make 19, the manifest says 20. Nothing"),
+    ],
+    ids=["other bytes", "another count", "a row lost", "a rejected row lost"],
+)
+def test_what_was_lost_or_changed_in_staging_is_refused(
+    pipeline: Pipeline, source: OpenData, damage: str, said: str
+) -> None:
+    show(source, [*twenty()[:-1], vehicle(20, make="")], JUNE)
+    key = staged(pipeline)
+    pipeline.execute(damage.format("ev_pipeline_internal"))
+    with pytest.raises(RawDataError) as refusal:
+        pipeline.publish(key, "june")
+    assert said in str(refusal.value)
+    assert pipeline.query("SELECT count(*) FROM electric_vehicle_us") == [(0,)]
+
+
+def test_the_last_reason_why_a_part_could_not_be_staged_is_told_until_it_is_staged(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = staged(pipeline)
+    for part, reason in ((1, "the first reason"), (1, "the last reason"), (0, "no reason at all")):
+
+        def fail(*_: object, why: str = reason) -> bytes:
+            raise RawDataError(why)
+
+        if (part, reason) == (1, "the first reason"):
+            pipeline.execute("DELETE FROM ev_pipeline_internal.part WHERE part = 1")
+        with monkeypatch.context() as failing:
+            failing.setattr(RawStore, "part", fail)
+            with pytest.raises(RawDataError):
+                pipeline.stage(key, part)
+    with pytest.raises(RawDataError, match=r"in staging: part 1: RawDataError: the last reason\. Nothing"):
+        pipeline.publish(key, "june")
+    stage_all(pipeline, key)
+    assert pipeline.publish(key, "june")["loaded"] == 20
 
 
 @pytest.mark.parametrize(
@@ -308,10 +381,10 @@ def test_parts_of_a_newer_version_stay_when_an_older_run_ends(pipeline: Pipeline
         show(source, twenty(), JUNE + 86_400)
         pipeline.run("the day after")
         stage_all(pipeline, june)
-    show(source, [*twenty(city="Tacoma")[:-1], vehicle(20, make="")], JULY)
+    show(source, [*twenty(city="Tacoma")[:-1], *(vehicle(key) for key in range(21, 26)), vehicle(20, make="")], JULY)
     july = staged(pipeline)
     before = [found for found in in_staging(pipeline) if found[0] == "20230701"]
-    assert before == [("20230701", 7)], "three tables, three parts, a rejected row"
+    assert before == [("20230701", 9)], "four tables, four parts, a rejected row"
     if ends == "refused":
         pipeline.execute("UPDATE ev_pipeline_internal.part SET error = 'broken' WHERE manifest_key = %s", june)
         with pytest.raises(RawDataError, match="broken"):
@@ -320,7 +393,21 @@ def test_parts_of_a_newer_version_stay_when_an_older_run_ends(pipeline: Pipeline
         assert pipeline.publish(june, "june")["status"] == ends
     assert in_staging(pipeline) == before, "June's parts are gone, July's are not"
     assert pipeline.query("SELECT count(*) FROM rejected_row") == [(0,)], "July's rejected row is July's"
-    assert counts(pipeline.publish(july, "july"))["loaded"] == 19
+    assert counts(pipeline.publish(july, "july"))["loaded"] == 24
+
+
+def test_a_rejected_row_of_a_newer_version_keeps_no_vehicle_in_an_older_one(
+    pipeline: Pipeline, source: OpenData
+) -> None:
+    pipeline.run("june")
+    show(source, [*twenty()[2:], vehicle(1, make="")], JULY)
+    july = staged(pipeline)
+    show(source, [*twenty()[2:], vehicle(2, make="")], AUGUST)
+    august = staged(pipeline)
+    assert counts(pipeline.publish(july, "july")) == {
+        "source": 19, "loaded": 18, "removed": 1, "unchanged": 18, "rejected": 1, "kept": 1,
+    }  # fmt: skip
+    assert counts(pipeline.publish(august, "august"))["removed"] == 1
 
 
 @pytest.mark.parametrize("ends", ["published", "refused"])
@@ -377,6 +464,19 @@ def test_a_row_of_which_only_a_coordinate_changed_is_updated_without_a_history_b
 
 def as_texts(rows: list[tuple[Any, ...]]) -> list[str]:
     return [" ".join(map(str, row)) for row in rows]
+
+
+def test_as_many_vehicles_as_stand_in_the_table_may_come_back_with_a_corrected_version(
+    pipeline: Pipeline, source: OpenData
+) -> None:
+    pipeline.set_guard("MAX_REJECTED_FRACTION", 0.5)
+    pipeline.run("june")
+    show(source, twenty()[10:], JULY)
+    assert pipeline.run("july", force=True)["removed"] == 10
+    show(source, [*twenty(make="")[:10], *twenty()[10:]], JULY)
+    answer = pipeline.run("july, corrected", force=True)
+    assert counts(answer) == {"source": 20, "loaded": 10, "unchanged": 10, "rejected": 10, "kept": 10}
+    assert pipeline.query("SELECT count(*) FROM electric_vehicle_us_history") == [(0,)]
 
 
 # --- Growth ---
