@@ -479,6 +479,46 @@ def test_as_many_vehicles_as_stand_in_the_table_may_come_back_with_a_corrected_v
     assert pipeline.query("SELECT count(*) FROM electric_vehicle_us_history") == [(0,)]
 
 
+def history(pipeline: Pipeline) -> list[tuple[Any, ...]]:
+    return pipeline.query(
+        "SELECT dol_vehicle_id, change, valid_from::date::text, valid_to::date::text FROM electric_vehicle_us_history "
+        "ORDER BY 1, 4"
+    )
+
+
+def test_a_corrected_version_changes_how_its_own_stays_ended_and_no_others(
+    pipeline: Pipeline, source: OpenData
+) -> None:
+    for month, rows in ((JUNE, twenty()), (JULY, twenty()[1:]), (AUGUST, [*twenty()[2:], vehicle(1)])):
+        if month == AUGUST:
+            rows.append(vehicle(2, city="Tacoma"))
+        show(source, rows, month)
+        pipeline.run(str(month))
+    assert history(pipeline)[1] == (2, "updated", "2023-06-01", "2023-08-01")
+    show(source, [*twenty()[2:], vehicle(1)], AUGUST)
+    pipeline.run("august, corrected", force=True)
+    assert history(pipeline) == [
+        (1, "removed", "2023-06-01", "2023-07-01"),  # and came back in August
+        (2, "removed", "2023-06-01", "2023-08-01"),
+    ]
+
+
+def test_a_stay_that_only_the_first_copy_of_a_version_ended_goes_on_when_an_emptied_table_is_filled(
+    pipeline: Pipeline, source: OpenData
+) -> None:
+    pipeline.run("june")
+    show(source, twenty()[1:], JULY)
+    pipeline.run("july")
+    assert history(pipeline) == [(1, "removed", "2023-06-01", "2023-07-01")]
+    pipeline.execute("TRUNCATE electric_vehicle_us")
+    show(source, twenty(), JULY)
+    pipeline.run("july, corrected", force=True)
+    assert history(pipeline) == []
+    assert pipeline.query("SELECT valid_from::date::text FROM electric_vehicle_us WHERE dol_vehicle_id = 1") == [
+        ("2023-06-01",)
+    ]
+
+
 # --- Growth ---
 
 
