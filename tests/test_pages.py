@@ -76,6 +76,22 @@ def test_quotes_beyond_the_part_of_a_long_line_that_is_kept_still_count(
     assert (reader.rows, reader.ids) == (2, hashes(b"row-1", b"row-2"))
 
 
+@pytest.mark.parametrize("quotes", [0, 1, 2, 3])
+@pytest.mark.parametrize("tail", ["", "\nthe second line", "\n"])
+@pytest.mark.parametrize("quoting", [csv.QUOTE_ALL, csv.QUOTE_MINIMAL])
+@pytest.mark.parametrize("piece", [10_000, LONGEST_LINE_START + 7, 3 * LONGEST_LINE_START])
+def test_lines_many_times_as_long_as_what_is_kept_are_rows_like_others(
+    quotes: int, tail: str, quoting: int, piece: int
+) -> None:
+    long = "x" * (2 * LONGEST_LINE_START) + '"' * quotes + "y" * LONGEST_LINE_START + tail
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, quoting=quoting, lineterminator="\n")  # type: ignore[arg-type]
+    rows = [["row-1", long, "Kent"], ["row-2", "Kia", long], ["row-3", "Kia", "Kent"], ["row-4", "two\nlines", "Kent"]]
+    writer.writerows([[":id", "make", "city"], *rows])
+    reader = read(text.getvalue().encode(), piece=piece)
+    assert (reader.rows, reader.ids) == (4, hashes(b"row-1", b"row-2", b"row-3", b"row-4"))
+
+
 def test_no_more_of_an_unfinished_line_is_kept_than_a_header_may_need() -> None:
     reader = RowReader(HEADINGS)
     reader.feed(HEADER + b'"row-1","')

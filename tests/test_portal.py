@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any, override
 
 import pytest
@@ -31,8 +32,9 @@ def source(open_data: Start) -> OpenData:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that are waited between attempts, which take none here, without the jitter."""
     waited: list[float] = []
-    monkeypatch.setattr("evdata.portal.time.sleep", waited.append)
-    monkeypatch.setattr("evdata.portal.random.uniform", lambda low, high: {(0.5, 1): high}[low, high])
+    # The module's own names only: the stand-in in this process goes on sleeping when it stalls.
+    monkeypatch.setattr(portal, "time", SimpleNamespace(sleep=waited.append))
+    monkeypatch.setattr(portal, "random", SimpleNamespace(uniform=lambda low, high: {(0.5, 1): high}[low, high]))
     return waited
 
 
@@ -179,8 +181,10 @@ def test_what_breaks_a_connection_is_said_in_words(error: Exception, said: str) 
 def test_a_stall_is_asked_again(source: OpenData, waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portal, "READ_TIMEOUT_SECONDS", 0.2)
     source.behaviours.append(Stalls(seconds=1))
-    assert '"rowsUpdatedAt"' in ask(source)
-    assert waits == [1.0]
+    source.behaviours.append(Says(status=503, first=2, times=None))
+    with pytest.raises(TransientError, match=r"in 6 attempts \(the answer stalled; status 503; "):
+        ask(source)
+    assert waits == [1, 2, 4, 8, 16]
 
 
 @pytest.mark.parametrize(
@@ -249,6 +253,7 @@ def test_what_an_error_says_is_a_sentence_of_500_characters_at_most(source: Open
 def test_what_is_asked_with_names_the_program_and_takes_gzip_alone(source: OpenData) -> None:
     ask(source, base_url=f"{source.url}/")
     (request,) = source.requests
+    assert request.path == PATH
     assert request.headers["User-Agent"] == "ev-population (open-source data pipeline)"
     assert request.headers["Accept-Encoding"] == "gzip"
 
@@ -303,3 +308,11 @@ def test_after_one_refusal_soda_2_is_not_asked_again(source: OpenData) -> None:
     source.requests.clear()
     asked.count()
     assert [request.method for request in source.requests] == ["POST"]
+
+
+def test_the_token_goes_to_the_portals_own_host_and_to_no_other(source: OpenData, open_data: Start) -> None:
+    elsewhere = open_data([vehicle(1)], rows_updated_at=1_685_577_600)
+    source.behaviours.append(Redirects(to=elsewhere.url))
+    dataset(source, app_token="t0ken").metadata()
+    assert [request.headers.get("X-App-Token") for request in source.requests] == ["t0ken"]
+    assert [request.headers.get("X-App-Token") for request in elsewhere.requests] == [None]

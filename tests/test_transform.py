@@ -312,3 +312,47 @@ def test_facts_across_columns_are_counted_and_the_rows_kept() -> None:
 def test_raw_rows_are_found_again_by_their_lines() -> None:
     content = as_csv([vehicle(1), vehicle(2, city="A\nB"), vehicle(3)])
     assert raw_rows(content, [3, 4]) == {3: vehicle(2, city="A\nB"), 4: vehicle(3)}
+
+
+def test_a_rejected_row_has_its_key_unless_the_key_itself_is_bad() -> None:
+    bad = {"state": "Washington"}
+    rows = [vehicle(7, **bad), vehicle(8, **bad) | {"dol_vehicle_id": "NULL"}, vehicle(9, **bad)]
+    rows[2]["dol_vehicle_id"] = "5.30330E+10"
+    assert [row.key for row in clean_part(as_csv(rows), DATASET).rejected] == ["7", None, None]
+
+
+@pytest.mark.parametrize(
+    ("characters", "shown"), [(500, "x" * 500), (501, "x" * 497 + "..."), (3, "xxx"), (0, "nothing")]
+)
+def test_a_header_that_lacks_everything_is_shown_up_to_500_characters(characters: int, shown: str) -> None:
+    with pytest.raises(DriftError) as raised:
+        clean_part(b"x" * characters + b"\n", DATASET)
+    assert f"; it has {shown}. The source changed its columns" in str(raised.value)
+
+
+def test_the_warning_of_null_markers_is_in_words_that_people_read() -> None:
+    warnings = clean_part(as_csv([vehicle(1, county="N/A")]), DATASET).warnings
+    assert warnings["what is missing is left blank, not written as NULL, N/A or nan"] == 1
+
+
+@pytest.mark.parametrize(
+    ("row_id", "written"),
+    [
+        ("row-1", "row-1"),
+        ("a\tb", r"a\tb"),
+        ("a\nb", r"a\nb"),
+        ("a\rb", r"a\rb"),
+        ("a\\b", r"a\\b"),
+        ("a\0b", "ab"),
+        ("", r"\N"),
+    ],
+)
+def test_an_identifier_is_written_as_copy_reads_it(row_id: str, written: str) -> None:
+    cleaned = clean_part(as_csv([{":id": row_id} | vehicle(1)]), DATASET)
+    assert cleaned.copy_text.decode().removesuffix("\n").split("\t")[-1] == written
+
+
+def test_a_part_without_rows_breaks_no_expectation() -> None:
+    assert set(
+        clean_part(as_csv([{":id": "row-1"} | VEHICLE]).splitlines(keepends=True)[0], DATASET).warnings.values()
+    ) == {0}

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from evdata.errors import SourceError, TransientError
 from evdata.visible import visible
@@ -200,7 +200,7 @@ def _socrata_message(text: str) -> str:
 def _in_words(error: Exception) -> str:
     if isinstance(error, requests.ConnectTimeout):
         return "no connection in time"
-    if isinstance(error, requests.Timeout | TimeoutError):
+    if isinstance(error, requests.Timeout | ReadTimeoutError | TimeoutError):
         return "the answer stalled"
     if isinstance(error, requests.ConnectionError):
         return "could not connect"
