@@ -92,6 +92,23 @@ def test_lines_many_times_as_long_as_what_is_kept_are_rows_like_others(
     assert (reader.rows, reader.ids) == (4, hashes(b"row-1", b"row-2", b"row-3", b"row-4"))
 
 
+def test_a_quote_beyond_what_is_kept_of_one_line_does_not_count_for_the_next() -> None:
+    reader = RowReader(HEADINGS)
+    pieces = [b'"row-1","' + b"x" * LONGEST_LINE_START + b'"', b',"Kent"\n', b'"row-2","two\n', b'lines","Kent"\n']
+    for piece in (HEADER, *pieces, b'"row-3","Kia","Kent"\n'):
+        reader.feed(piece)
+    reader.finish()
+    assert (reader.rows, reader.ids) == (3, hashes(b"row-1", b"row-2", b"row-3"))
+
+
+def test_a_quote_beyond_what_is_kept_of_a_line_counts_for_whether_its_last_value_goes_on() -> None:
+    reader = RowReader(HEADINGS)
+    for piece in (HEADER, b'"row-1","' + b"x" * LONGEST_LINE_START + b'"', b',"two\n', b'lines"\n'):
+        reader.feed(piece)
+    reader.finish()
+    assert (reader.rows, reader.ids) == (1, hashes(b"row-1"))
+
+
 def test_no_more_of_an_unfinished_line_is_kept_than_a_header_may_need() -> None:
     reader = RowReader(HEADINGS)
     reader.feed(HEADER + b'"row-1","')

@@ -13,7 +13,7 @@ from evdata import portal
 from evdata.errors import SourceError, TransientError
 from evdata.portal import Passing, Portal, Refusal
 from evdata.socrata import Metadata, Socrata
-from local.misbehaviour import Redirects, Says, Sometimes, Stalls, refuses_soda2
+from local.misbehaviour import HtmlPage, Redirects, Says, Sometimes, Stalls, refuses_soda2
 from local.open_data import Exchange, OpenData
 from local.soda import Answer
 from tests.test_transform import vehicle
@@ -316,3 +316,33 @@ def test_the_token_goes_to_the_portals_own_host_and_to_no_other(source: OpenData
     dataset(source, app_token="t0ken").metadata()
     assert [request.headers.get("X-App-Token") for request in source.requests] == ["t0ken"]
     assert [request.headers.get("X-App-Token") for request in elsewhere.requests] == [None]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_post_is_redirected_as_a_post_or_not_at_all(source: OpenData, status: int) -> None:
+    source.behaviours += [*refuses_soda2(), Redirects(to="", on="soda3", status=status, times=1)]
+    asked = dataset(source, app_token="t0ken")
+    if status in (307, 308):
+        assert asked.count() == 5
+    else:
+        with pytest.raises(SourceError, match=f"with status {status}, which is not followed: SODA 3 takes the app"):
+            asked.count()
+
+
+def test_an_html_page_is_maintenance_that_passes(source: OpenData, waits: list[float]) -> None:
+    source.behaviours.append(HtmlPage(times=None))
+    with pytest.raises(TransientError, match=r"\(an HTML page instead of data \(maintenance\?\); "):
+        ask(source)
+
+
+def test_an_error_document_with_status_200_is_a_refusal(source: OpenData) -> None:
+    body = b'{"error": true, "code": "gone", "message": "No more"}'
+    source.behaviours.append(Answers(answer=Answer(status=200, body=body)))
+    with pytest.raises(
+        SourceError, match="answered an error document with status 200: gone No more\\. Check sourceUrl"
+    ):
+        dataset(source).metadata()
+
+
+def test_an_answer_is_read_whole_when_little_time_is_left(source: OpenData) -> None:
+    assert '"rowsUpdatedAt"' in ask(source, budget=0.5)

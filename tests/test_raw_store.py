@@ -1,5 +1,6 @@
 """The bucket's objects as others find them: keys, types and bytes, and what is said when they are not as written."""
 
+import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -49,6 +50,7 @@ def test_a_part_that_was_changed_is_refused_with_both_sizes(store: RawStore, con
         store.part(part)
     said = str(raised.value)
     assert said.startswith(f"part 3 was changed after it was extracted: s3://{BUCKET}/{part.key} has {len(content)} ")
+    assert f" bytes with sha256 {hashlib.sha256(content).hexdigest()[:12]}..., " in said
     assert f"the manifest says 5 bytes with {part.sha256[:12]}... Run again with force" in said
 
 
