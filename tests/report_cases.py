@@ -55,6 +55,8 @@ CASES: Final[Mapping[str, Sequence[Sequence[Row]]]] = {
     "nothing changed": [BEFORE, BEFORE],
     "rejections only": [BAD],
     "rejections": [[*BEFORE, *BAD]],
+    "one kept": [BEFORE, [*BEFORE[1:], vehicle(1, make="")]],
+    "some kept": [BEFORE, [*AFTER[:40], *(row | {"make": ""} for row in AFTER[40:]), *BAD]],
     "all ranges unknown": [[vehicle(key, **UNKNOWN) for key in range(1, 6)]],
     "only hybrids": [[vehicle(key, **HYBRID) for key in range(1, 6)]],
     "one vehicle": [[vehicle(1)]],

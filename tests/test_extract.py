@@ -5,7 +5,9 @@ import gzip
 import hashlib
 import io
 import json
+import random
 import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -18,7 +20,8 @@ import extract
 from evdata.aws import s3_client
 from evdata.dataset import DATASET
 from evdata.errors import DriftError, InputError, RawDataError, SourceError, TransientError
-from evdata.pages import PageError, RowReader
+from evdata.pages import Inflater, PageError, RowReader
+from evdata.portal import CHUNK_BYTES
 from local.misbehaviour import Republishes, refuses_soda2
 from local.open_data import OpenData
 from local.postgres import Database
@@ -26,6 +29,7 @@ from local.snapshot import Snapshot
 from tests.handler_tools import BUCKET, Context, Pipeline, build_pipeline
 from tests.test_transform import vehicle
 
+TEN_MEGABYTES = 10_000_000
 VERSION = 1_697_328_000  # 2023-10-15T00:00:00Z
 FOLDER = "raw_data/date=20231015/version=20231015T000000Z"
 
@@ -306,6 +310,36 @@ def test_a_page_that_ends_within_a_record_is_not_whole(cut: bytes) -> None:
     reader.feed(cut)
     with pytest.raises(PageError):
         reader.finish()
+
+
+def test_a_value_of_10_megabytes_is_copied_and_costs_its_row_only(
+    pipeline: Pipeline, source: OpenData, vehicles: list[dict[str, str]]
+) -> None:
+    source.snapshot = Snapshot.of(
+        [*vehicles[:-1], vehicles[-1] | {"electric_utility": "x" * TEN_MEGABYTES}], rows_updated_at=VERSION
+    )
+    pipeline.set_guard("MAX_REJECTED_FRACTION", 0.5)
+    answer = pipeline.run("run")
+    assert (answer["loaded"], answer["rejected"]) == (24, 1)
+    assert pipeline.query("SELECT reasons, key, length(raw ->> 'electric_utility') FROM rejected_row") == [
+        (["electric_utility has 10,000,000 characters, expected 131,072 at most"], "25", TEN_MEGABYTES)
+    ]
+
+
+def test_a_value_of_10_megabytes_is_never_held_by_whoever_counts_the_rows() -> None:
+    value = random.Random(12).randbytes(TEN_MEGABYTES // 2).hex()  # that gzip cannot make small
+    content = gzip.compress(f'":id","b"\n"row-1","{value}"\n"row-2","{value[:1000]}"\n'.encode())
+    inflater, reader = Inflater(), RowReader([(":id",), ("b",)])
+    tracemalloc.start()
+    try:
+        for start in range(0, len(content), CHUNK_BYTES):
+            reader.feed(inflater.feed(content[start : start + CHUNK_BYTES]))
+        reader.finish()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (reader.rows, len(set(reader.ids))) == (2, 2)
+    assert peak < TEN_MEGABYTES / 10
 
 
 def test_soda_3_is_used_when_a_token_is_configured_and_soda_2_is_refused(

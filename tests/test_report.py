@@ -28,7 +28,7 @@ from evdata.warehouse import Warehouse
 from local.open_data import OpenData
 from local.postgres import Database
 from local.snapshot import Snapshot
-from tests.handler_tools import BUCKET, Pipeline, build_pipeline
+from tests.handler_tools import BUCKET, Context, Pipeline, build_pipeline
 from tests.report_cases import CASES, ENDLESS, FIRST, LONG, MARKUP, MONTH, facts_of, publish_all
 from tests.test_transform import vehicle
 
@@ -134,7 +134,7 @@ def test_whatever_the_versions_hold_the_page_is_sound(case: str, pipeline: Pipel
     answer = publish_all(pipeline, source, CASES[case])
     assert answer["message"].endswith(f"\nReport: aws s3 cp s3://{BUCKET}/reports/latest.html .")
     found = sound(page(facts_of(pipeline)))
-    assert f"{answer['loaded']:,}" in found.texts["h1"][0]
+    assert f"{answer['loaded'] + answer['kept']:,}" in found.texts["h1"][0]
     for sentence in EXPECTED[case]:
         assert sentence in found.text, sentence
 
@@ -174,6 +174,14 @@ EXPECTED: Final[dict[str, tuple[str, ...]]] = {
         "There is nothing to draw yet: no vehicles stand in the table.",
     ),
     "rejections": ("3 rows of 58 could not be loaded", "make is missing", "5% of this version"),
+    "one kept": (
+        "1 row of 55 could not be loaded; 1 vehicle kept an earlier row",
+        "1 vehicle is shown as last known: what the source sent of it was rejected.",
+    ),
+    "some kept": (
+        "23 rows of 63 could not be loaded; 12 vehicles kept an earlier row",
+        "12 vehicles are shown as last known: what the source sent of them was rejected.",
+    ),
     "all ranges unknown": (
         "Range is known for 0% of the vehicles",
         "Too few ranges are known of battery electrics",
@@ -276,6 +284,32 @@ def test_as_many_states_as_are_listed_leave_nothing_to_add(pipeline: Pipeline, s
     publish_all(pipeline, source, CASES["two versions"])
     assert facts_of(pipeline).outside == 1
     assert "rarer states" not in page(facts_of(pipeline))
+
+
+@pytest.mark.parametrize(
+    ("case", "columns"), [("one kept", ["55", "54", "1", "1"]), ("some kept", ["63", "40", "23", "12"])]
+)
+def test_vehicles_that_are_kept_are_counted_with_those_of_the_version_and_of_its_run(
+    pipeline: Pipeline, source: OpenData, case: str, columns: list[str]
+) -> None:
+    publish_all(pipeline, source, CASES[case])
+    facts = facts_of(pipeline)
+    found = sound(page(facts))
+    assert f"Vehicles kept{facts.versions[-1].kept}With an earlier row" in found.text
+    last_run, first_run = (
+        re.findall(r"<td[^>]*>(?:<[^>]*>)*([^<]*)", row)
+        for row in re.findall(r"<tr>(.*?)</tr>", found.source.split("The last runs that came", 1)[1], re.DOTALL)[1:3]
+    )
+    assert last_run[-4:] == columns
+    assert first_run[-4:] == ["55", "55", "0", "0"], "and the version before it kept none"
+    assert facts.vehicles == facts.versions[-1].vehicles == int(columns[1]) + facts.versions[-1].kept
+
+
+def test_a_page_about_a_version_that_kept_nothing_says_nothing_of_it(pipeline: Pipeline, source: OpenData) -> None:
+    publish_all(pipeline, source, CASES["rejections"])
+    found = sound(page(facts_of(pipeline)))
+    assert "3 rows of 58 could not be loaded" in found.texts["h3"]
+    assert "shown as last known" not in found.text
 
 
 def test_a_picture_draws_what_its_table_says(pipeline: Pipeline, source: OpenData) -> None:
@@ -463,6 +497,39 @@ def test_a_report_that_fails_is_told_and_fails_nothing(
     (record,) = [record for record in caplog.records if record.message == "the report could not be written"]
     assert record.levelname == "ERROR"
     assert '"ReportFailed":[1.0]' in capsys.readouterr().out
+    assert reports() == []
+
+
+@pytest.mark.parametrize(
+    ("remaining", "given"),
+    [(900, load.REPORT_SECONDS), (load.REPORT_SECONDS + load.RESERVE_SECONDS, load.REPORT_SECONDS), (60, 45), (10, -5)],
+)
+def test_a_report_gets_the_time_that_is_left_and_no_more_than_its_own(
+    pipeline: Pipeline, source: OpenData, monkeypatch: pytest.MonkeyPatch, remaining: float, given: float
+) -> None:
+    had: list[float] = []
+
+    def write(*_: object, seconds: float, **__: object) -> str:
+        had.append(seconds)
+        return "reports/latest.html"
+
+    monkeypatch.setattr(writing, "write", write)
+    extracted = pipeline.extract()
+    pipeline.stage(extracted["manifest_key"], 0)
+    event = pipeline.event | {"manifest_key": extracted["manifest_key"], "execution_id": "run"}
+    assert load.publish(event, Context("publish", remaining))["status"] == "published"
+    assert had == [given]
+
+
+def test_without_time_for_a_report_the_data_are_published_and_the_answer_says_that_it_is_missing(
+    pipeline: Pipeline,
+) -> None:
+    extracted = pipeline.extract()
+    pipeline.stage(extracted["manifest_key"], 0)
+    event = pipeline.event | {"manifest_key": extracted["manifest_key"], "execution_id": "run"}
+    answer = load.publish(event, Context("publish", load.RESERVE_SECONDS))
+    assert answer["status"] == "published"
+    assert answer["message"].splitlines()[-1].startswith("The report could not be written: ")
     assert reports() == []
 
 

@@ -252,6 +252,32 @@ def test_a_repair_does_not_let_a_shrunken_version_in(published: Pipeline, source
         published.publish(extracted["manifest_key"], "repair", notes=extracted["notes"])
 
 
+def test_the_history_is_corrected_when_an_emptied_table_gets_its_version_from_another_copy(
+    published: Pipeline, source: OpenData
+) -> None:
+    june = [vehicle(key) for key in range(1, 41)]
+    changed, same = [vehicle(key, city="Tacoma") for key in (1, 2, 3)], june[4:]
+    source.snapshot = Snapshot.of([*changed, *same], rows_updated_at=JULY)  # 4 is gone
+    first = published.run("july")
+    assert (first["updated"], first["removed"]) == (3, 1)
+
+    published.execute(f"TRUNCATE {TABLE}")
+    source.snapshot = Snapshot.of([june[0], changed[1], vehicle(4, city="Everett"), *same], rows_updated_at=JULY)
+    published.run("repair")
+
+    assert published.query(
+        "SELECT dol_vehicle_id, city, change, to_char(valid_from, 'MM-DD'), to_char(valid_to, 'MM-DD') "
+        f"FROM {TABLE}_history ORDER BY 1"
+    ) == [
+        (2, "Seattle", "updated", "06-01", "07-01"),
+        (3, "Seattle", "removed", "06-01", "07-01"),
+        (4, "Seattle", "updated", "06-01", "07-01"),
+    ]
+    assert published.query(
+        f"SELECT dol_vehicle_id, city, to_char(valid_from, 'MM-DD') FROM {TABLE} WHERE dol_vehicle_id <= 4 ORDER BY 1"
+    ) == [(1, "Seattle", "06-01"), (2, "Tacoma", "07-01"), (4, "Everett", "07-01")]
+
+
 def test_the_history_is_kept_when_the_table_is_loaded_again(published: Pipeline, source: OpenData) -> None:
     source.snapshot = Snapshot.of([vehicle(key, city="Tacoma") for key in range(3, 41)], rows_updated_at=JULY)
     published.run("july")
