@@ -313,7 +313,8 @@ def _make_empty(cursor: "Cursor", dataset: Dataset, target: Identifier) -> None:
         try:
             cursor.execute(
                 sql.SQL(
-                    'CREATE UNLOGGED TABLE {} ({}, line integer NOT NULL, ":id" text COLLATE "C") '
+                    # `:id` first: to read it alone, PostgreSQL then takes no other column of the row apart.
+                    'CREATE UNLOGGED TABLE {} (":id" text COLLATE "C", {}, line integer NOT NULL) '
                     "WITH (autovacuum_enabled = off)"
                 ).format(target, definitions(dataset.columns))
             )
